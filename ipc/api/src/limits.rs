@@ -10,3 +10,5 @@ pub const TENSOR_NAME_BYTES_MAX: usize = 256;
 pub const DEADLINE_MAX_MS: u64 = 3_600_000;
 /// Names suggested for an unknown model.
 pub const NEAREST_MAX: usize = 3;
+/// Bytes that an edge decodes or encodes between two calls of `Service::breathe`: about 100 us of parsing.
+pub const BREATHE_BYTES: usize = 64 * 1024;

@@ -1,6 +1,6 @@
 //! The trait between the edges and the engine.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use mlos_tensor_mem::Pool;
 
@@ -19,10 +19,16 @@ pub trait Service: Clone + 'static {
     ///
     /// # Errors
     /// [`Error::ModelNotFound`] with the nearest names.
-    fn model(&self, model: &ModelRef) -> Result<Rc<ModelDetail>, Error>;
+    fn model(&self, model: &ModelRef) -> Result<Arc<ModelDetail>, Error>;
 
     /// Tensor memory of this core: an edge parses into loans of it.
     fn pool(&self) -> &Pool;
+
+    /// Lets what waits on this core run before the caller goes on; free when nothing waits.
+    ///
+    /// An edge that decodes or encodes a large body calls it every [`crate::limits::BREATHE_BYTES`] or so, since an
+    /// urgent request that arrives meanwhile would otherwise wait for the whole body.
+    async fn breathe(&self);
 
     /// Runs one inference.
     async fn infer(&self, request: InferRequest) -> Result<InferResponse, Error>;
