@@ -1,0 +1,55 @@
+//! Which shard serves a request. Pure: it sees a snapshot of the shards' predictions and a random number.
+
+use crate::limits::ROUTE_ALL_MAX;
+
+/// What a shard says of itself when a job is about to be placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardLoad {
+    /// When the job would be done there, absolute.
+    pub completion_ns: u64,
+    /// Its memory node.
+    pub node: u32,
+    /// It has an instance of the model and takes jobs.
+    pub serves: bool,
+}
+
+/// The shard that a job accepted by shard `own` goes to; `None` if no shard serves the model.
+///
+/// It stays if it meets its deadline there (or has none). Else it goes to the earliest predicted completion on its own node: of all
+/// shards up to [`ROUTE_ALL_MAX`], beyond of two picked by `random`, because snapshots are stale and everybody running to
+/// the one best shard would make it the worst. Another node is asked only if its own cannot do it, and taken only if it can.
+pub fn route(loads: &[ShardLoad], own: usize, deadline_ns: Option<u64>, random: u64) -> Option<usize> {
+    let meets = |shard: usize| deadline_ns.is_none_or(|deadline| loads[shard].completion_ns <= deadline);
+    let home = loads.get(own)?;
+    if home.serves && meets(own) {
+        return Some(own);
+    }
+    let near = best_of(loads, |load| load.node == home.node, random);
+    // At equal completion the job stays: a hop buys nothing.
+    let near = near.map(|best| {
+        if home.serves && home.completion_ns <= loads[best].completion_ns { own } else { best }
+    });
+    if near.is_some_and(meets) {
+        return near;
+    }
+    let far = best_of(loads, |load| load.node != home.node, random.rotate_left(32));
+    match near {
+        Some(_) => far.filter(|&shard| meets(shard)).or(near),
+        None => far,
+    }
+}
+
+/// The earliest completion among the serving shards that `wanted` picks, the first of equals.
+fn best_of(loads: &[ShardLoad], wanted: impl Fn(&ShardLoad) -> bool, random: u64) -> Option<usize> {
+    let eligible = |&shard: &usize| loads[shard].serves && wanted(&loads[shard]);
+    let count = (0..loads.len()).filter(eligible).count();
+    if count <= ROUTE_ALL_MAX {
+        return (0..loads.len()).filter(eligible).min_by_key(|&shard| loads[shard].completion_ns);
+    }
+    let first = (random % count as u64) as usize;
+    // Among the others, so that the two differ.
+    let step = 1 + ((random >> 16) % (count as u64 - 1)) as usize;
+    let second = (first + step) % count;
+    let nth = |n: usize| (0..loads.len()).filter(eligible).nth(n);
+    nth(first).into_iter().chain(nth(second)).min_by_key(|&shard| loads[shard].completion_ns)
+}
