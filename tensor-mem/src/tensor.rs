@@ -1,0 +1,228 @@
+//! Typestate 3: a frozen tensor, shared.
+
+use std::fmt;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crate::block::Block;
+use crate::element::Element;
+use crate::segment::Segment;
+use crate::strings::{self, Strings};
+use crate::tensor_mut::{TensorMut, check_reshape, elements};
+use crate::uninit::TensorUninit;
+use crate::{DType, Error, Pool, Shape};
+
+/// An immutable tensor, or a view of one. Clones and views share the memory, which goes back to its pool when the last
+/// of them is dropped, on whichever thread that happens.
+///
+/// A tensor starts 64-byte aligned; a view of rows starts where its first row does, aligned for its elements.
+pub struct Tensor {
+    block: Block,
+    start: NonNull<u8>,
+    byte_len: usize,
+    shape: Shape,
+    dtype: DType,
+}
+
+// SAFETY: the bytes behind `start` are kept by the block and are immutable since the tensor was frozen.
+unsafe impl Send for Tensor {}
+// SAFETY: as above; readers on several threads are what it is for.
+unsafe impl Sync for Tensor {}
+
+impl Tensor {
+    pub(crate) fn new(loan: TensorUninit) -> Self {
+        let TensorUninit {
+            block,
+            byte_len,
+            shape,
+            dtype,
+        } = loan;
+        Self {
+            start: block.base(),
+            block,
+            byte_len,
+            shape,
+            dtype,
+        }
+    }
+
+    /// A string tensor, its elements taken from an iterator that is walked twice: to count and to copy.
+    pub fn from_strings<'a, I>(pool: &Pool, shape: Shape, elements: I) -> Result<Self, Error>
+    where
+        I: IntoIterator<Item = &'a [u8]>,
+        I::IntoIter: Clone,
+    {
+        strings::write(pool, shape, elements.into_iter())
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Its length in bytes.
+    pub fn byte_len(&self) -> usize {
+        self.byte_len
+    }
+
+    /// The first byte. Valid for reads of [`byte_len`](Self::byte_len) bytes while this tensor or a clone lives.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.start.as_ptr()
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `start` and `byte_len` lie in the block; its bytes were written before the tensor was frozen, and
+        // nobody writes a frozen one.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.byte_len) }
+    }
+
+    /// The elements.
+    pub fn as_slice<T: Element>(&self) -> Result<&[T], Error> {
+        let len = elements::<T>(self.dtype, self.bytes())?;
+        debug_assert!(self.start.cast::<T>().is_aligned());
+        // SAFETY: the bytes are values of T (type agreed and `check`ed), `len` of them. A view starts a whole number
+        // of elements after a 64-byte boundary, so it is aligned for T.
+        Ok(unsafe { std::slice::from_raw_parts(self.start.cast().as_ptr(), len) })
+    }
+
+    /// The elements of a string tensor. All lengths are checked before the first is returned.
+    pub fn strings(&self) -> Result<Strings<'_>, Error> {
+        if self.dtype != DType::String {
+            return Err(Error::DTypeMismatch {
+                expected: self.dtype,
+                got: DType::String,
+            });
+        }
+        Strings::parse(self.bytes(), self.shape.elements()?)
+    }
+
+    /// A view of some rows, along the first dimension. No bytes are copied.
+    pub fn rows(&self, rows: Range<usize>) -> Result<Self, Error> {
+        let count = if self.shape.rank() == 0 {
+            0
+        } else {
+            self.shape.dims()[0]
+        };
+        if self.shape.rank() == 0 || rows.start > rows.end || rows.end > count {
+            return Err(Error::RowsOutOfRange {
+                start: rows.start,
+                end: rows.end,
+                rows: count,
+            });
+        }
+        let shape = self.shape.with_dim0(rows.len());
+        let bytes = self.row_bytes(&rows, count)?;
+        debug_assert!(bytes.end <= self.byte_len);
+        // SAFETY: `bytes` lies within the tensor, so the start does within its block, or one past its end.
+        let start = unsafe { self.start.add(bytes.start) };
+        Ok(Self {
+            block: self.block.share(),
+            start,
+            byte_len: bytes.len(),
+            shape,
+            dtype: self.dtype,
+        })
+    }
+
+    /// Where some of `count` rows lie in the tensor.
+    fn row_bytes(&self, rows: &Range<usize>, count: usize) -> Result<Range<usize>, Error> {
+        if self.dtype == DType::String {
+            let per_row = self.shape.elements()?.checked_div(count).unwrap_or(0);
+            return Ok(self
+                .strings()?
+                .byte_range(rows.start * per_row..rows.end * per_row));
+        }
+        let stride = self.byte_len.checked_div(count).unwrap_or(0);
+        Ok(rows.start * stride..rows.end * stride)
+    }
+
+    /// The same elements under another shape. No bytes are copied.
+    pub fn reshape(&self, shape: Shape) -> Result<Self, Error> {
+        check_reshape(&self.shape, &shape)?;
+        Ok(Self {
+            shape,
+            ..self.clone()
+        })
+    }
+
+    /// The right to write again, if nobody else shares the memory and this is all of it.
+    pub fn into_mut(self) -> Result<TensorMut, Self> {
+        if self.start != self.block.base() || !self.block.is_unique() {
+            return Err(self);
+        }
+        let Self {
+            block,
+            byte_len,
+            shape,
+            dtype,
+            ..
+        } = self;
+        Ok(TensorMut::new(TensorUninit::new(block, dtype, shape, byte_len)))
+    }
+
+    /// Where it lies, for a process that shares the segment.
+    pub fn location(&self) -> Location {
+        let segment = self.block.store().segment(self.block.name());
+        let offset = self.start.as_ptr().addr() - segment.base().as_ptr().addr();
+        Location {
+            segment,
+            offset,
+            len: self.byte_len,
+        }
+    }
+}
+
+impl Clone for Tensor {
+    fn clone(&self) -> Self {
+        let &Self {
+            start,
+            byte_len,
+            shape,
+            dtype,
+            ..
+        } = self;
+        Self {
+            block: self.block.share(),
+            start,
+            byte_len,
+            shape,
+            dtype,
+        }
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({} {})", self.dtype, self.shape)
+    }
+}
+
+/// A tensor's place in its segment.
+#[derive(Clone, Debug)]
+pub struct Location {
+    segment: Arc<Segment>,
+    /// Where it starts in the segment, in bytes.
+    pub offset: usize,
+    /// How long it is, in bytes.
+    pub len: usize,
+}
+
+impl Location {
+    /// The segment, kept mapped while this lives. That the bytes there stay the tensor's is up to the tensor.
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// The segment's descriptor.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.segment.as_fd()
+    }
+}

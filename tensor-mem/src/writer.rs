@@ -1,0 +1,107 @@
+//! Writing a tensor one element at a time.
+
+use std::marker::PhantomData;
+
+use crate::element::Element;
+use crate::tensor_mut::TensorMut;
+use crate::uninit::TensorUninit;
+use crate::{DType, Error};
+
+/// More elements were pushed than the shape has. Becomes [`Error::Full`]; a type of its own because `push` returns it in a
+/// register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more elements than the tensor's shape has")]
+pub struct Full;
+
+impl From<Full> for Error {
+    fn from(_: Full) -> Self {
+        Self::Full
+    }
+}
+
+/// Fills a loan element by element: a bounds check and a store each, so that numbers can be parsed straight into it.
+pub struct Writer<T: Element> {
+    loan: TensorUninit,
+    next: *mut T,
+    end: *mut T,
+    element: PhantomData<T>,
+}
+
+// SAFETY: the two pointers point into the loan that it owns, which may move between threads.
+unsafe impl<T: Element> Send for Writer<T> {}
+// SAFETY: through `&Writer` the pointers are compared only.
+unsafe impl<T: Element> Sync for Writer<T> {}
+
+impl<T: Element> Writer<T> {
+    pub(crate) fn new(mut loan: TensorUninit) -> Result<Self, Error> {
+        if loan.dtype != T::DTYPE {
+            return Err(Error::DTypeMismatch {
+                expected: loan.dtype,
+                got: T::DTYPE,
+            });
+        }
+        let next = loan.as_mut_ptr().cast::<T>();
+        // SAFETY: `byte_len` is a multiple of T's size, as the types agree, and lies within the block.
+        let end = unsafe { next.byte_add(loan.byte_len) };
+        Ok(Self {
+            loan,
+            next,
+            end,
+            element: PhantomData,
+        })
+    }
+
+    /// Writes the next element.
+    #[inline]
+    pub fn push(&mut self, value: T) -> Result<(), Full> {
+        if self.next == self.end {
+            return Err(Full);
+        }
+        // SAFETY: `next` is before `end`, so it points to an element of the loan, aligned as blocks are.
+        unsafe { self.next.write(value) };
+        // SAFETY: at most one past the last element.
+        self.next = unsafe { self.next.add(1) };
+        Ok(())
+    }
+
+    /// Writes the next elements, all or none of them.
+    pub fn extend_from_slice(&mut self, values: &[T]) -> Result<(), Full> {
+        if values.len() > self.remaining() {
+            return Err(Full);
+        }
+        // SAFETY: there is room for all of them, and a loan that is ours cannot overlap a slice of the caller's.
+        unsafe { self.next.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
+        // SAFETY: at most one past the last element.
+        self.next = unsafe { self.next.add(values.len()) };
+        Ok(())
+    }
+
+    /// Elements still to be written.
+    #[inline]
+    pub fn remaining(&self) -> usize {
+        (self.end.addr() - self.next.addr()) / size_of::<T>()
+    }
+
+    /// Elements written.
+    pub fn written(&self) -> usize {
+        self.loan.byte_len / size_of::<T>() - self.remaining()
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        T::DTYPE
+    }
+
+    /// The tensor, if every element has been written.
+    pub fn finish(self) -> Result<TensorMut, Error> {
+        if self.next != self.end {
+            let got = self.written() * size_of::<T>();
+            return Err(Error::SizeMismatch {
+                expected: self.loan.byte_len,
+                got,
+            });
+        }
+        // SAFETY: `next` only moves over elements that have been written, and it has reached the end.
+        Ok(unsafe { self.loan.assume_init() })
+    }
+}
