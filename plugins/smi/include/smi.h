@@ -111,11 +111,11 @@ typedef struct smi_tensor {
     uint32_t reserved;
 } smi_tensor_t;
 
-/* An input or an output as the model declares it. */
+/* An input or an output as the model declares it. The sizes of an output are a hint, its type and rank a promise. */
 typedef struct smi_tensor_spec {
     const char *name;
     int32_t dtype;
-    uint32_t rank;
+    uint32_t rank;                /* 0: a scalar, or the model does not say */
     const int64_t *dims;          /* [rank]; -1: known per call only. May be NULL when rank is 0 */
     const char *const *dim_names; /* [rank], each NULL or the symbolic name of a dynamic dimension; may be NULL */
     uint32_t flags;               /* SMI_SPEC_* */
@@ -210,8 +210,8 @@ struct smi_host {
      * before infer returns SMI_OK. Once per output and call. `size_bytes` is the product of the shape and the
      * element size, or the packed size for SMI_STRING. On success `*data` lives until infer returns (the host's).
      * An output that is not wanted may be asked for as well; the host throws it away.
-     * Fails with SMI_INVALID_ARGUMENT (index, type, rank, shape or size do not fit the model or one another, or
-     * asked twice), SMI_NO_MEMORY.
+     * Fails with SMI_INVALID_ARGUMENT (index, type, rank or size do not fit the model or one another, dimension 0
+     * is not that of the inputs of a model with independent rows, or asked twice), SMI_NO_MEMORY.
      * [the infer thread & inside infer] */
     int32_t (*alloc_output)(smi_call_t *call, uint32_t index, int32_t dtype, uint32_t rank, const int64_t *shape,
                             uint64_t size_bytes, void **data);

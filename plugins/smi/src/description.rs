@@ -16,7 +16,7 @@ pub struct TensorSpec {
     pub name: String,
     /// Its element type.
     pub dtype: DType,
-    /// Its dimensions; none for a scalar.
+    /// Its dimensions; none for a scalar, or when the model does not say.
     pub dims: Vec<Dim>,
     /// An input that a call may leave out.
     pub optional: bool,
