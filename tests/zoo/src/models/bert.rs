@@ -1,9 +1,7 @@
 //! BERT-base (Devlin and others, 2018), the encoder without a head.
 
 use crate::graph::{Graph, Value, dims};
-use crate::models::transformer::{
-    BLOCKED, EMBEDDING_DEVIATION, Stack, learned_positions, padding_mask, self_attention,
-};
+use crate::models::transformer::{BLOCKED, EMBEDDING_DEVIATION, Stack, padding_mask, self_attention};
 use crate::{DType, Size};
 
 pub(crate) struct Config {
@@ -43,7 +41,9 @@ pub(crate) fn graph(size: Size, seed: u64) -> Graph {
         EMBEDDING_DEVIATION,
     );
     let (_, kinds) = g.embedding("embeddings.token_type", types, [2, hidden], EMBEDDING_DEVIATION);
-    let (_, places) = learned_positions(&mut g, "embeddings.position", ids, [config.positions, hidden]);
+    let positions = token_positions(&mut g, mask);
+    let table = [config.positions, hidden];
+    let (_, places) = g.embedding("embeddings.position", positions, table, EMBEDDING_DEVIATION);
     let x = g.add(words, kinds);
     let x = g.add(x, places);
     let mut x = g.layer_norm("embeddings.norm", x, hidden, config.stack.epsilon);
@@ -58,6 +58,15 @@ pub(crate) fn graph(size: Size, seed: u64) -> Graph {
         &dims!["batch", "sequence", hidden],
     );
     g
+}
+
+/// Positions that count the tokens which are not padding, [batch, sequence]. Like a range for text that is padded at its end,
+/// but the result keeps the shape of the input by name, and a runtime fuses `Add` and `LayerNormalization` only where it can
+/// tell that the two addends have one shape.
+fn token_positions(g: &mut Graph, attention_mask: Value) -> Value {
+    let (axis, one) = (g.int(1), g.int(1));
+    let counted = g.op("CumSum", &[attention_mask, axis], &[]);
+    g.sub(counted, one)
 }
 
 /// A block that normalises after each branch.
