@@ -1,1 +1,47 @@
-//! mlos-plugin-onnx
+//! The ONNX plugin: runs ONNX models with ONNX Runtime, and can stop between their layers.
+//!
+//! [`OnnxPlugin`] finds the runtime's library and loads models; [`OnnxModel`] is one, and runs. On the first load a
+//! model is *prepared*: ONNX Runtime optimises it, the optimised graph is timed, and `mlos::Yield` operators are put
+//! between its nodes wherever the time since the last one passes a target, so that the host can suspend or cancel an
+//! inference there. The result is kept in the cache folder that the host names. Inputs are read where the host has
+//! them, outputs are written where the host wants them.
+//!
+//! Of MLOS it knows only `mlos-smi`. Built in: `mlos_smi::entry_of::<OnnxPlugin>()`. As a shared object:
+//! `cargo rustc -p mlos-plugin-onnx --features export --crate-type cdylib`.
+//!
+//! What it is not: a scheduler (the host decides at each checkpoint), a batcher, or a converter of other formats.
+
+mod cache;
+mod contiguous;
+mod describe;
+mod dtype;
+mod error;
+mod graph;
+mod key;
+mod library;
+mod limits;
+mod model;
+mod options;
+mod plan;
+mod plugin;
+mod prepare;
+mod sample;
+mod schema;
+mod session;
+mod shapes;
+mod source;
+mod strings;
+mod sys;
+mod threads;
+mod timing;
+mod wire;
+mod yield_op;
+
+pub use error::{Error, ErrorKind, Result};
+pub use library::LIBRARY_VARIABLE;
+pub use model::OnnxModel;
+pub use options::{Configuration, LoadOptions};
+pub use plugin::OnnxPlugin;
+
+#[cfg(feature = "export")]
+mlos_smi::export_plugin!(OnnxPlugin);

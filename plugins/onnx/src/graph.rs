@@ -1,0 +1,214 @@
+//! The parts of an ONNX model that the preparation reads and rewrites; everything else is copied as it is.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::schema::{graph, model, node, opset, tensor, value_info};
+use crate::wire::{Field, Fields, WireError, put_bytes, put_number};
+use crate::yield_op;
+
+/// A node of the main graph.
+#[derive(Debug, Clone)]
+pub(crate) struct Node<'a> {
+    message: &'a [u8],
+    pub op_type: &'a str,
+    pub domain: &'a str,
+    pub inputs: Vec<&'a str>,
+    pub outputs: Vec<&'a str>,
+}
+
+impl<'a> Node<'a> {
+    fn read(message: &'a [u8]) -> Result<Self, WireError> {
+        let mut read = Self {
+            message,
+            op_type: "",
+            domain: "",
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        for field in Fields::of(message) {
+            let field = field?;
+            match field.number {
+                node::INPUT => read.inputs.push(field.text()?),
+                node::OUTPUT => read.outputs.push(field.text()?),
+                node::OP_TYPE => read.op_type = field.text()?,
+                node::DOMAIN => read.domain = field.text()?,
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+
+    /// The fields of the node with the given numbers.
+    pub fn attributes(&self) -> impl Iterator<Item = Result<Field<'a>, WireError>> + use<'a> {
+        Fields::of(self.message)
+            .filter(|field| !matches!(field, Ok(field) if field.number != node::ATTRIBUTE))
+    }
+
+    /// The node's message with inputs, outputs and name replaced; what is not given stays.
+    pub fn rewritten(&self, change: &NodeChange) -> Result<Vec<u8>, WireError> {
+        let mut message = Vec::with_capacity(self.message.len() + 64);
+        let (mut inputs, mut outputs) = (0, 0);
+        for field in Fields::of(self.message) {
+            let field = field?;
+            match field.number {
+                node::NAME if change.name.is_some() => {}
+                node::INPUT => {
+                    put_replaced(&mut message, &field, change.inputs.get(&inputs));
+                    inputs += 1;
+                }
+                node::OUTPUT => {
+                    put_replaced(&mut message, &field, change.outputs.get(&outputs));
+                    outputs += 1;
+                }
+                _ => message.extend_from_slice(field.raw),
+            }
+        }
+        if let Some(name) = &change.name {
+            put_bytes(&mut message, node::NAME, name.as_bytes());
+        }
+        Ok(message)
+    }
+}
+
+fn put_replaced(message: &mut Vec<u8>, field: &Field<'_>, replacement: Option<&String>) {
+    match replacement {
+        Some(text) => put_bytes(message, field.number, text.as_bytes()),
+        None => message.extend_from_slice(field.raw),
+    }
+}
+
+/// What is different in a rewritten node.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NodeChange {
+    /// By position.
+    pub inputs: HashMap<usize, String>,
+    /// By position.
+    pub outputs: HashMap<usize, String>,
+    pub name: Option<String>,
+}
+
+/// A model in memory, its main graph taken apart.
+#[derive(Debug)]
+pub(crate) struct Model<'a> {
+    message: &'a [u8],
+    pub nodes: Vec<Node<'a>>,
+    /// Names of the graph's outputs.
+    pub outputs: HashSet<&'a str>,
+    /// `TensorProto` messages by name.
+    pub initializers: HashMap<&'a str, &'a [u8]>,
+}
+
+impl<'a> Model<'a> {
+    pub fn read(message: &'a [u8]) -> Result<Self, WireError> {
+        let mut read = Self {
+            message,
+            nodes: Vec::new(),
+            outputs: HashSet::new(),
+            initializers: HashMap::new(),
+        };
+        for field in Fields::of(message) {
+            let field = field?;
+            if field.number == model::GRAPH {
+                read.read_graph(field.bytes()?)?;
+            }
+        }
+        Ok(read)
+    }
+
+    fn read_graph(&mut self, message: &'a [u8]) -> Result<(), WireError> {
+        for field in Fields::of(message) {
+            let field = field?;
+            match field.number {
+                graph::NODE => self.nodes.push(Node::read(field.bytes()?)?),
+                graph::OUTPUT => {
+                    self.outputs.insert(text_of(field.bytes()?, value_info::NAME)?);
+                }
+                graph::INITIALIZER => {
+                    let tensor = field.bytes()?;
+                    self.initializers.insert(text_of(tensor, tensor::NAME)?, tensor);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The model with its nodes replaced and initializers added or taken away, everything else verbatim.
+    pub fn rewritten(&self, edit: &Edit) -> Result<Vec<u8>, WireError> {
+        let mut out = Vec::with_capacity(self.message.len() + 4096);
+        for field in Fields::of(self.message) {
+            let field = field?;
+            if field.number == model::GRAPH {
+                put_bytes(&mut out, model::GRAPH, &rewritten_graph(field.bytes()?, edit)?);
+            } else {
+                out.extend_from_slice(field.raw);
+            }
+        }
+        if edit.imports_yield {
+            let mut import = Vec::new();
+            put_bytes(&mut import, opset::DOMAIN, yield_op::DOMAIN.as_bytes());
+            put_number(&mut import, opset::VERSION, yield_op::OPSET);
+            put_bytes(&mut out, model::OPSET_IMPORT, &import);
+        }
+        Ok(out)
+    }
+}
+
+/// A new set of nodes for a graph.
+#[derive(Debug, Default)]
+pub(crate) struct Edit {
+    /// All nodes, `NodeProto` messages in topological order.
+    pub nodes: Vec<Vec<u8>>,
+    /// Additional initializers, `TensorProto` messages.
+    pub initializers: Vec<Vec<u8>>,
+    /// Initializers that nothing uses any more.
+    pub dropped: HashSet<String>,
+    /// Whether a `Yield` is among the nodes.
+    pub imports_yield: bool,
+}
+
+fn rewritten_graph(message: &[u8], edit: &Edit) -> Result<Vec<u8>, WireError> {
+    let mut out = Vec::with_capacity(message.len() + 4096);
+    for node in &edit.nodes {
+        put_bytes(&mut out, graph::NODE, node);
+    }
+    for field in Fields::of(message) {
+        let field = field?;
+        let keep = match field.number {
+            graph::NODE => false,
+            graph::INITIALIZER => !edit.dropped.contains(text_of(field.bytes()?, tensor::NAME)?),
+            _ => true,
+        };
+        if keep {
+            out.extend_from_slice(field.raw);
+        }
+    }
+    for tensor in &edit.initializers {
+        put_bytes(&mut out, graph::INITIALIZER, tensor);
+    }
+    Ok(out)
+}
+
+/// The text in field `number` of a message; empty if it is not there.
+pub(crate) fn text_of(message: &[u8], number: u32) -> Result<&str, WireError> {
+    for field in Fields::of(message) {
+        let field = field?;
+        if field.number == number {
+            return field.text();
+        }
+    }
+    Ok("")
+}
+
+/// A `Yield` between `from` and `to`, which runs after `after` was produced.
+pub(crate) fn yield_node(name: &str, from: &str, after: Option<&str>, to: &str) -> Vec<u8> {
+    let mut message = Vec::new();
+    for input in std::iter::once(from).chain(after) {
+        put_bytes(&mut message, node::INPUT, input.as_bytes());
+    }
+    put_bytes(&mut message, node::OUTPUT, to.as_bytes());
+    put_bytes(&mut message, node::NAME, name.as_bytes());
+    put_bytes(&mut message, node::OP_TYPE, yield_op::NAME.as_bytes());
+    put_bytes(&mut message, node::DOMAIN, yield_op::DOMAIN.as_bytes());
+    message
+}

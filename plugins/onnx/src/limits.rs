@@ -1,0 +1,58 @@
+//! The bounds of this plugin, each with its reason.
+
+use std::time::Duration;
+
+/// A 64-bit varint takes ten bytes at most.
+pub(crate) const VARINT_BYTES_MAX: usize = 10;
+
+/// Messages nest this deep at most in a model file (graphs in attributes of nodes of graphs).
+pub(crate) const MESSAGE_DEPTH_MAX: u32 = 64;
+
+/// External data files that one model may name.
+pub(crate) const EXTERNAL_FILES_MAX: usize = 4096;
+
+/// Models above this many bytes keep their weights beside the prepared graph, mapped, and not inside it: protobuf
+/// ends at 2 GiB, and below that a mapped file saves a second copy of the weights while loading.
+pub(crate) const INLINE_WEIGHTS_BYTES_MAX: u64 = 64 << 20;
+
+/// Weights smaller than this stay inside the graph.
+pub(crate) const EXTERNAL_TENSOR_BYTES_MIN: u64 = 1024;
+
+/// A prepared graph without its weights is small; more than this is not one of ours.
+pub(crate) const PREPARED_GRAPH_BYTES_MAX: u64 = 2 << 30;
+
+/// How long the thread may run between two checkpoints before a yield is put there.
+pub(crate) const SLICE_TARGET_US_DEFAULT: u64 = 500;
+
+/// Runs that warm a session up before it is timed: arenas, packed weights and branch predictors settle.
+pub(crate) const WARM_RUNS: usize = 1;
+
+/// Timed runs; the shortest time of each node counts, so that disturbed runs do no harm.
+pub(crate) const PROFILE_RUNS: usize = 5;
+
+/// Timed runs end when they have taken this long altogether.
+pub(crate) const PROFILE_BUDGET_MS: u64 = 3_000;
+
+/// Nodes that one graph may have to be profiled; beyond it the profile itself would take too long to read.
+pub(crate) const NODES_MAX: usize = 200_000;
+
+/// Threads inside operators, all models of the process together, when the configuration does not say.
+pub(crate) const THREADS_MAX_DEFAULT: u32 = 64;
+
+/// Inputs and outputs that a call keeps on the stack.
+pub(crate) const PORTS_INLINE: usize = 8;
+
+/// Bytes hashed at a time.
+pub(crate) const HASH_BUFFER_BYTES: usize = 1 << 20;
+
+/// An entry of `external_data` is a short key and a path.
+pub(crate) const TENSOR_ENTRY_BYTES_MAX: u64 = 64 << 10;
+
+/// Rows at which a model is measured, as far as the time allows.
+pub(crate) const PROFILE_ROWS: [i64; 4] = [1, 2, 4, 8];
+
+/// A draft of the cache that is older was left by a process that is gone: no preparation takes this long.
+pub(crate) const DRAFT_AGE_MAX: Duration = Duration::from_secs(3600);
+
+/// Nodes that the facts about a prepared model name as its longest.
+pub(crate) const LONGEST_NODES_KEPT: usize = 8;

@@ -1,0 +1,313 @@
+//! The C API of ONNX Runtime where the safe crate has no equal: tensors in memory that is not ours, runs of a shared
+//! session, and the pass-through of `Yield`.
+
+use std::ffi::{CString, c_char, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+
+use ort::operator::ComputeContext;
+use ort::session::Session;
+use ort::sys::{
+    ONNXTensorElementDataType as ElementType, OrtMemoryInfo, OrtStatusPtr, OrtTensorTypeAndShapeInfo,
+    OrtValue,
+};
+use ort::{AsPointer, api};
+use smallvec::{SmallVec, smallvec};
+
+use crate::error::Result;
+use crate::limits::PORTS_INLINE;
+
+/// Dimensions of a tensor.
+pub(crate) type Shape = SmallVec<[i64; 8]>;
+
+fn check(status: OrtStatusPtr) -> ort::Result<()> {
+    // SAFETY: every caller passes the status that a call of the API just returned, once.
+    unsafe { ort::Error::result_from_status(status) }
+}
+
+/// "CPU memory", as ONNX Runtime wants it said with each tensor.
+fn cpu_memory() -> *const OrtMemoryInfo {
+    struct MemoryInfo(NonNull<OrtMemoryInfo>);
+    // SAFETY: it is never written after its creation.
+    unsafe impl Send for MemoryInfo {}
+    // SAFETY: as above.
+    unsafe impl Sync for MemoryInfo {}
+    static CPU: OnceLock<MemoryInfo> = OnceLock::new();
+    let info = CPU.get_or_init(|| {
+        let mut info = ptr::null_mut();
+        // SAFETY: `info` is a valid place for the result.
+        let status = unsafe {
+            (api().CreateCpuMemoryInfo)(
+                ort::sys::OrtAllocatorType::OrtDeviceAllocator,
+                ort::sys::OrtMemType::OrtMemTypeDefault,
+                &mut info,
+            )
+        };
+        check(status).expect("naming cpu memory needs a few bytes only");
+        MemoryInfo(NonNull::new(info).expect("a successful call fills its result"))
+    });
+    info.0.as_ptr()
+}
+
+/// A tensor of ONNX Runtime.
+pub(crate) struct Value(NonNull<OrtValue>);
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        // SAFETY: the value is ours and is not used again.
+        unsafe { (api().ReleaseValue)(self.0.as_ptr()) }
+    }
+}
+
+impl Value {
+    /// A tensor in memory of somebody else.
+    ///
+    /// # Safety
+    /// `data` must be valid for `len_bytes` until the value and every run that uses it are gone: for reads if it is an
+    /// input, for reads and writes that nobody else makes if it is an output. Its alignment must fit the element type.
+    pub unsafe fn over(
+        data: *mut c_void,
+        len_bytes: usize,
+        shape: &[i64],
+        element: ElementType,
+    ) -> Result<Self> {
+        let mut value = ptr::null_mut();
+        // SAFETY: the memory is valid by this function's contract; shape and result are borrowed for the call.
+        let status = unsafe {
+            (api().CreateTensorWithDataAsOrtValue)(
+                cpu_memory(),
+                data,
+                len_bytes,
+                shape.as_ptr(),
+                shape.len(),
+                element,
+                &mut value,
+            )
+        };
+        Self::created(status, value)
+    }
+
+    /// A tensor of texts in memory of ONNX Runtime.
+    pub fn of_strings(shape: &[i64], texts: &[&[u8]]) -> Result<Self> {
+        let mut allocator = ptr::null_mut();
+        // SAFETY: `allocator` is a valid place for the result, which is process-wide and never released.
+        check(unsafe { (api().GetAllocatorWithDefaultOptions)(&mut allocator) })?;
+        let mut value = ptr::null_mut();
+        // SAFETY: shape and result are borrowed for the call.
+        let status = unsafe {
+            (api().CreateTensorAsOrtValue)(
+                allocator,
+                shape.as_ptr(),
+                shape.len(),
+                ElementType::ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING,
+                &mut value,
+            )
+        };
+        let value = Self::created(status, value)?;
+        for (index, text) in texts.iter().enumerate() {
+            value.set_text(index, text)?;
+        }
+        Ok(value)
+    }
+
+    /// By length and not by NUL, as ONNX strings may hold any byte.
+    fn set_text(&self, index: usize, text: &[u8]) -> Result<()> {
+        let mut buffer = ptr::null_mut();
+        // SAFETY: the value is a string tensor; an index beyond its end is refused by the call.
+        let status = unsafe {
+            (api().GetResizedStringTensorElementBuffer)(self.0.as_ptr(), index, text.len(), &mut buffer)
+        };
+        check(status)?;
+        // SAFETY: the call gave room for `text.len()` bytes, which nobody else knows yet.
+        unsafe { ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast::<u8>(), text.len()) };
+        Ok(())
+    }
+
+    fn created(status: OrtStatusPtr, value: *mut OrtValue) -> Result<Self> {
+        check(status)?;
+        Ok(Self(
+            NonNull::new(value).expect("a successful call fills its result"),
+        ))
+    }
+
+    pub fn as_ptr(&self) -> *const OrtValue {
+        self.0.as_ptr()
+    }
+
+    /// Element type and shape.
+    pub fn description(&self) -> Result<(ElementType, Shape)> {
+        Ok(describe(self.as_ptr())?)
+    }
+
+    /// The elements as they lie in memory; not for strings.
+    pub fn bytes(&self) -> Result<&[u8]> {
+        let mut len = 0;
+        // SAFETY: the value is a live tensor.
+        check(unsafe { (api().GetTensorSizeInBytes)(self.as_ptr(), &mut len) })?;
+        let data = data_of(self.0.as_ptr())?;
+        if len == 0 {
+            return Ok(&[]);
+        }
+        // SAFETY: a tensor's data are `len` initialised bytes, which live as long as the value does.
+        Ok(unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) })
+    }
+
+    /// The texts of a string tensor, one after the other, and where each begins.
+    pub fn texts(&self, count: usize) -> Result<(Vec<u8>, Vec<usize>)> {
+        let mut len = 0;
+        // SAFETY: the value is a live tensor.
+        check(unsafe { (api().GetStringTensorDataLength)(self.as_ptr(), &mut len) })?;
+        let mut text = vec![0_u8; len];
+        let mut starts = vec![0_usize; count];
+        // SAFETY: both buffers have the length that is passed with them.
+        check(unsafe {
+            (api().GetStringTensorContent)(
+                self.as_ptr(),
+                text.as_mut_ptr().cast(),
+                len,
+                starts.as_mut_ptr(),
+                count,
+            )
+        })?;
+        Ok((text, starts))
+    }
+}
+
+fn data_of(value: *mut OrtValue) -> ort::Result<*mut c_void> {
+    let mut data = ptr::null_mut();
+    // SAFETY: callers pass a live tensor.
+    check(unsafe { (api().GetTensorMutableData)(value, &mut data) })?;
+    Ok(data)
+}
+
+fn describe(value: *const OrtValue) -> ort::Result<(ElementType, Shape)> {
+    struct Info(*mut OrtTensorTypeAndShapeInfo);
+    impl Drop for Info {
+        fn drop(&mut self) {
+            // SAFETY: the information is ours and is not used again.
+            unsafe { (api().ReleaseTensorTypeAndShapeInfo)(self.0) }
+        }
+    }
+    let mut info = Info(ptr::null_mut());
+    // SAFETY: callers pass a live tensor.
+    check(unsafe { (api().GetTensorTypeAndShape)(value, &mut info.0) })?;
+    let mut rank = 0;
+    // SAFETY: `info` was filled by the call above.
+    check(unsafe { (api().GetDimensionsCount)(info.0, &mut rank) })?;
+    let mut shape: Shape = smallvec![0; rank];
+    // SAFETY: `shape` has `rank` places.
+    check(unsafe { (api().GetDimensions)(info.0, shape.as_mut_ptr(), rank) })?;
+    let mut element = ElementType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+    // SAFETY: `info` is live, `element` a valid place.
+    check(unsafe { (api().GetTensorElementType)(info.0, &mut element) })?;
+    Ok((element, shape))
+}
+
+/// Names of inputs or outputs, as the C API takes them.
+pub(crate) struct Names(Vec<CString>);
+
+impl Names {
+    pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Result<Self> {
+        let names: Result<_, _> = names.map(CString::new).collect();
+        Ok(Self(names.map_err(|_| {
+            crate::Error::Runtime("a name in the model holds a NUL".to_owned())
+        })?))
+    }
+}
+
+/// One run of a session: which inputs are given and which outputs are asked for.
+#[derive(Default)]
+pub(crate) struct Ports<'v> {
+    input_names: SmallVec<[*const c_char; PORTS_INLINE]>,
+    inputs: SmallVec<[*const OrtValue; PORTS_INLINE]>,
+    output_names: SmallVec<[*const c_char; PORTS_INLINE]>,
+    outputs: SmallVec<[*mut OrtValue; PORTS_INLINE]>,
+    /// Which of `outputs` were given, not made by the run.
+    given: SmallVec<[bool; PORTS_INLINE]>,
+    borrowed: std::marker::PhantomData<&'v Value>,
+}
+
+impl<'v> Ports<'v> {
+    pub fn input(&mut self, names: &'v Names, index: usize, value: &'v Value) {
+        self.input_names.push(names.0[index].as_ptr());
+        self.inputs.push(value.as_ptr());
+    }
+
+    /// Asks for an output, in `place` or, with `None`, in memory of ONNX Runtime.
+    pub fn output(&mut self, names: &'v Names, index: usize, place: Option<&'v Value>) {
+        self.output_names.push(names.0[index].as_ptr());
+        self.outputs
+            .push(place.map_or(ptr::null_mut(), |value| value.0.as_ptr()));
+        self.given.push(place.is_some());
+    }
+
+    /// Runs the session. The result has one entry per asked output: the value that the run made, `None` if it wrote
+    /// to the given place.
+    pub fn run(mut self, session: &Session) -> Result<SmallVec<[Option<Value>; PORTS_INLINE]>> {
+        // SAFETY: names and values are borrowed for 'v, the arrays have the given lengths, and OrtApi::Run may be
+        // called by several threads at once for one session; it does not write to the session despite its type.
+        let status = unsafe {
+            (api().Run)(
+                session.ptr().cast_mut(),
+                ptr::null(),
+                self.input_names.as_ptr(),
+                self.inputs.as_ptr(),
+                self.inputs.len(),
+                self.output_names.as_ptr(),
+                self.outputs.len(),
+                self.outputs.as_mut_ptr(),
+            )
+        };
+        // Values that the run made are ours whether it failed or not.
+        let made = self.outputs.iter().zip(&self.given).map(|(value, given)| {
+            if *given {
+                None
+            } else {
+                NonNull::new(*value).map(Value)
+            }
+        });
+        let made = made.collect();
+        check(status)?;
+        Ok(made)
+    }
+}
+
+/// Passes the first input of an operator through as its output; copies only if ONNX Runtime gave other memory.
+pub(crate) fn pass_through(context: &ComputeContext) -> ort::Result<()> {
+    let context = context.ptr().cast_mut();
+    let mut input = ptr::null();
+    // SAFETY: the context is live during compute; an operator of at least one input has number 0.
+    check(unsafe { (api().KernelContext_GetInput)(context, 0, &mut input) })?;
+    if input.is_null() {
+        return Err(ort::Error::new("Yield needs an input"));
+    }
+    let (element, shape) = describe(input)?;
+    let mut output = ptr::null_mut();
+    // SAFETY: as above; `shape` is borrowed for the call.
+    check(unsafe { (api().KernelContext_GetOutput)(context, 0, shape.as_ptr(), shape.len(), &mut output) })?;
+    let from = data_of(input.cast_mut())?;
+    let to = data_of(output)?;
+    if from == to {
+        return Ok(());
+    }
+    if element == ElementType::ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING {
+        return Err(ort::Error::new("Yield cannot copy strings"));
+    }
+    let mut len = 0;
+    // SAFETY: the input is a live tensor.
+    check(unsafe { (api().GetTensorSizeInBytes)(input, &mut len) })?;
+    // SAFETY: both are tensors of one type and shape, so of `len` bytes each, and they are different memory.
+    unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast::<u8>(), len) };
+    Ok(())
+}
+
+/// A clock of the system.
+pub(crate) fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a valid place for the result; an unknown clock would be refused and leave it as it is.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

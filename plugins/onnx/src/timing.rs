@@ -1,0 +1,264 @@
+//! How long a model's nodes, and the slices between its checkpoints, take.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mlos_smi::{Description, SliceProfile};
+use ort::session::Session;
+use serde::Deserialize;
+use smallvec::SmallVec;
+
+use crate::error::{Error, Result};
+use crate::limits::{PROFILE_BUDGET_MS, PROFILE_RUNS, WARM_RUNS};
+use crate::sample::Sample;
+use crate::sys::{self, Names, Ports, Shape, Value};
+use crate::yield_op::{Checkpoint, with_checkpoint};
+
+/// Runs a session on made-up inputs, all outputs asked for, in memory of ONNX Runtime.
+pub(crate) struct Runner<'a> {
+    session: &'a Session,
+    inputs: Names,
+    outputs: Names,
+    output_count: usize,
+    clock: Clock,
+}
+
+/// What times are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// The thread's own time, which other load does not change. Right while one thread does all the work.
+    Thread,
+    /// Time as it passes.
+    Wall,
+}
+
+impl Clock {
+    /// The right one for a session.
+    pub fn for_threads(threads: u32) -> Self {
+        if threads > 1 { Self::Wall } else { Self::Thread }
+    }
+
+    fn now_ns(self) -> u64 {
+        match self {
+            Self::Thread => sys::clock_ns(libc::CLOCK_THREAD_CPUTIME_ID),
+            Self::Wall => sys::clock_ns(libc::CLOCK_MONOTONIC),
+        }
+    }
+}
+
+impl<'a> Runner<'a> {
+    pub fn new(session: &'a Session, description: &Description, clock: Clock) -> Result<Self> {
+        Ok(Self {
+            session,
+            clock,
+            inputs: Names::new(description.inputs.iter().map(|spec| spec.name.as_str()))?,
+            outputs: Names::new(description.outputs.iter().map(|spec| spec.name.as_str()))?,
+            output_count: description.outputs.len(),
+        })
+    }
+
+    pub fn run(&self, samples: &[Option<Sample>]) -> Result<SmallVec<[Option<Value>; 8]>> {
+        let mut ports = Ports::default();
+        for (index, sample) in samples.iter().enumerate() {
+            if let Some(sample) = sample {
+                ports.input(&self.inputs, index, &sample.value);
+            }
+        }
+        for index in 0..self.output_count {
+            ports.output(&self.outputs, index, None);
+        }
+        ports.run(self.session)
+    }
+
+    /// Shapes of all outputs.
+    pub fn shapes(&self, samples: &[Option<Sample>]) -> Result<Vec<Shape>> {
+        let values = self.run(samples)?;
+        values
+            .iter()
+            .flatten()
+            .map(|value| Ok(value.description()?.1))
+            .collect()
+    }
+
+    /// Warms up, then runs until there are enough runs or the time is over.
+    pub fn repeat(
+        &self,
+        samples: &[Option<Sample>],
+        mut each: impl FnMut(&dyn Fn() -> Result<()>) -> Result<()>,
+    ) -> Result<usize> {
+        let run = || self.run(samples).map(drop);
+        let begun = Instant::now();
+        for _ in 0..WARM_RUNS {
+            run()?;
+        }
+        let mut runs = 0;
+        while runs < PROFILE_RUNS && (runs == 0 || begun.elapsed() < Duration::from_millis(PROFILE_BUDGET_MS))
+        {
+            each(&run)?;
+            runs += 1;
+        }
+        Ok(runs)
+    }
+}
+
+/// Time between checkpoints, as a checkpoint sees it.
+struct GapRecorder {
+    clock: Clock,
+    last_ns: Cell<u64>,
+    gaps_ns: RefCell<Vec<u64>>,
+}
+
+impl GapRecorder {
+    fn start(clock: Clock) -> Self {
+        Self {
+            clock,
+            last_ns: Cell::new(clock.now_ns()),
+            gaps_ns: RefCell::default(),
+        }
+    }
+
+    fn lap(&self) {
+        let now_ns = self.clock.now_ns();
+        let last_ns = self.last_ns.replace(now_ns);
+        self.gaps_ns.borrow_mut().push(now_ns.saturating_sub(last_ns));
+    }
+}
+
+impl Checkpoint for GapRecorder {
+    fn checkpoint(&self) -> ControlFlow<()> {
+        self.lap();
+        ControlFlow::Continue(())
+    }
+}
+
+/// Lengths of the slices of one run, in order.
+pub(crate) fn slices(clock: Clock, run: &dyn Fn() -> Result<()>) -> Result<Vec<u64>> {
+    let recorder = GapRecorder::start(clock);
+    with_checkpoint(&recorder, run)?;
+    recorder.lap();
+    Ok(recorder.gaps_ns.into_inner())
+}
+
+/// Measures a session at one size: the median over runs of the total and of the longest slice.
+pub(crate) fn measure(runner: &Runner<'_>, samples: &[Option<Sample>], rows: i64) -> Result<SliceProfile> {
+    let (mut totals, mut longest, mut checkpoints) = (Vec::new(), Vec::new(), 0);
+    runner.repeat(samples, |run| {
+        let gaps = slices(runner.clock, run)?;
+        totals.push(gaps.iter().sum());
+        longest.push(gaps.iter().copied().max().unwrap_or(0));
+        checkpoints = gaps.len() as u64 - 1;
+        Ok(())
+    })?;
+    Ok(SliceProfile {
+        rows: rows as u64,
+        total_ns: median(totals),
+        longest_slice_ns: median(longest),
+        checkpoints,
+    })
+}
+
+pub(crate) fn median(mut values: Vec<u64>) -> u64 {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}
+
+/// A node in the order of execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Timed {
+    /// Its number in the graph.
+    pub node: usize,
+    pub time_us: u64,
+}
+
+/// The name that a node gets for the timed run, by which its events are found again.
+pub(crate) fn timed_name(node: usize) -> String {
+    format!("mlos_node_{node}")
+}
+
+#[derive(Deserialize)]
+struct Event {
+    cat: String,
+    name: String,
+    ts: u64,
+    dur: u64,
+}
+
+/// Reads ONNX Runtime's report of `runs` runs (after the warm ones) of a graph whose nodes have timed names.
+pub(crate) fn read_report(path: &Path, node_count: usize) -> Result<Vec<Timed>> {
+    let text = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+    let events: Vec<Event> =
+        serde_json::from_slice(&text).map_err(|error| Error::Runtime(format!("profile report: {error}")))?;
+    let mut by_node: HashMap<usize, Vec<(u64, u64)>> = HashMap::new();
+    for event in &events {
+        let node = event
+            .name
+            .strip_prefix("mlos_node_")
+            .and_then(|rest| rest.strip_suffix("_kernel_time"));
+        if let (Some(Ok(node)), "Node") = (node.map(str::parse), event.cat.as_str()) {
+            by_node.entry(node).or_default().push((event.ts, event.dur));
+        }
+    }
+    if by_node.len() != node_count {
+        return Err(Error::Runtime(format!(
+            "{} of {node_count} nodes are in the profile report",
+            by_node.len()
+        )));
+    }
+    Ok(in_order(by_node))
+}
+
+/// Nodes as the last run executed them, each with its shortest time over the runs that were not warming up.
+fn in_order(by_node: HashMap<usize, Vec<(u64, u64)>>) -> Vec<Timed> {
+    let mut nodes: Vec<(u64, Timed)> = by_node
+        .into_iter()
+        .map(|(node, mut runs)| {
+            runs.sort_unstable();
+            let last = runs.last().map_or(0, |run| run.0);
+            // The report has wall times: the shortest is the one least disturbed by other load.
+            let time_us = runs.iter().skip(WARM_RUNS).map(|run| run.1).min().unwrap_or(0);
+            (last, Timed { node, time_us })
+        })
+        .collect();
+    nodes.sort_unstable_by_key(|(ts, timed)| (*ts, timed.node));
+    nodes.into_iter().map(|(_, timed)| timed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_gives_order_and_shortest_times() {
+        let event = |node: usize, ts: u64, dur: u64| {
+            format!(
+                r#"{{"cat":"Node","pid":1,"tid":1,"dur":{dur},"ts":{ts},"ph":"X","name":"{}_kernel_time","args":{{}}}}"#,
+                timed_name(node)
+            )
+        };
+        // Warm run, then three; node 1 runs before node 0.
+        let events: Vec<String> = (0..4)
+            .flat_map(|run| {
+                [
+                    event(1, run * 100, [90, 5, 7, 6][run as usize]),
+                    event(0, run * 100 + 50, 20 + run),
+                ]
+            })
+            .collect();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("report.json");
+        std::fs::write(
+            &path,
+            format!(
+                r#"[{{"cat":"Session","name":"model_run","ts":0,"dur":1}},{}]"#,
+                events.join(",")
+            ),
+        )
+        .unwrap();
+        let expect = vec![Timed { node: 1, time_us: 5 }, Timed { node: 0, time_us: 21 }];
+        assert_eq!(read_report(&path, 2).unwrap(), expect);
+        assert!(read_report(&path, 3).is_err());
+    }
+}
