@@ -420,12 +420,10 @@ struct Limited<'a, R> {
 impl<R: Read> Read for Limited<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.content.read(buffer)?;
-        *self.left_bytes = self.left_bytes.checked_sub(read as u64).ok_or_else(|| {
-            io::Error::from(Error::Limit {
-                what: "decompressed length beyond what the manifest lists".into(),
-                max: 0,
-            })
-        })?;
+        *self.left_bytes = self
+            .left_bytes
+            .checked_sub(read as u64)
+            .ok_or_else(|| io::Error::other("it unpacks to more than its manifest lists"))?;
         Ok(read)
     }
 }

@@ -8,11 +8,12 @@ use std::{
     path::Path,
 };
 
-mod external;
+pub(crate) mod onnx;
 mod probe;
 mod wire;
+mod zip;
 
-pub use external::{ExternalFile, external_files};
+pub use onnx::{ExternalFile, external_files, graph_io};
 
 /// What a file was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,16 +93,45 @@ pub struct Detection {
     pub format: Format,
     /// What was seen, in words.
     pub evidence: String,
+    /// Why the file cannot be whole, when its own header says so: cut short, lengths that lie. None is no proof of
+    /// the opposite; only a hash is.
+    pub damage: Option<String>,
 }
 
 impl Detection {
-    /// The format, if it is a model's; `path` names the file in the error, which says what to do.
+    pub(crate) fn sound(format: Format, evidence: impl Into<String>) -> Self {
+        Self {
+            format,
+            evidence: evidence.into(),
+            damage: None,
+        }
+    }
+
+    pub(crate) fn damaged(format: Format, evidence: impl Into<String>, damage: impl Into<String>) -> Self {
+        Self {
+            damage: Some(damage.into()),
+            ..Self::sound(format, evidence)
+        }
+    }
+
+    /// The format, if it is a model's and nothing says that the file is damaged; `path` names the file in the error, which says what to do.
     ///
     /// # Errors
     /// [`Error::NotAModel`].
     pub fn require_model(&self, path: &Path) -> Result<Format> {
-        if self.format.is_model() {
+        if self.format.is_model() && self.damage.is_none() {
             return Ok(self.format);
+        }
+        if let Some(damage) = &self.damage {
+            let reason = format!(
+                "it begins as {} ({}), but {damage}; fetch it again",
+                article(self.format),
+                self.evidence
+            );
+            return Err(Error::NotAModel {
+                path: path.display().to_string(),
+                reason,
+            });
         }
         let advice = match self.format {
             Format::GitLfsPointer => "; fetch the real file with `git lfs pull`, or install from the hub",
@@ -152,11 +182,8 @@ pub fn detect_reader<R: Read + Seek>(reader: &mut R, size_bytes: u64, path: &Pat
 fn detect_dir(dir: &Path) -> Result<Detection> {
     let graph = dir.join("saved_model.pb");
     if !graph.is_file() {
-        let evidence = "a directory without saved_model.pb".into();
-        return Ok(Detection {
-            format: Format::Unknown,
-            evidence,
-        });
+        let evidence = "a directory without saved_model.pb";
+        return Ok(Detection::sound(Format::Unknown, evidence));
     }
     let inner = detect(&graph)?;
     let format = if inner.format == Format::SavedModel {
@@ -167,5 +194,6 @@ fn detect_dir(dir: &Path) -> Result<Detection> {
     Ok(Detection {
         format,
         evidence: format!("saved_model.pb: {}", inner.evidence),
+        damage: inner.damage,
     })
 }
