@@ -136,7 +136,10 @@ pub struct Decisions {
 
 impl Decisions {
     pub(crate) fn with_capacity(decisions_max: usize, members_max: usize) -> Self {
-        Self { list: Vec::with_capacity(decisions_max), members: Vec::with_capacity(members_max) }
+        Self {
+            list: Vec::with_capacity(decisions_max),
+            members: Vec::with_capacity(members_max),
+        }
     }
 
     /// The decisions in the order in which they must be carried out.
@@ -162,7 +165,9 @@ impl Decisions {
     /// Who takes part in a run of this answer, in row order.
     pub fn members(&self, dispatch: &Dispatch) -> &[Member] {
         let first = dispatch.first_member as usize;
-        self.members.get(first..first + dispatch.members as usize).unwrap_or(&[])
+        self.members
+            .get(first..first + dispatch.members as usize)
+            .unwrap_or(&[])
     }
 
     pub(crate) fn clear(&mut self) {
@@ -171,7 +176,10 @@ impl Decisions {
     }
 
     pub(crate) fn push(&mut self, decision: Decision) {
-        debug_assert!(self.list.len() < self.list.capacity(), "decisions never outgrow their buffer");
+        debug_assert!(
+            self.list.len() < self.list.capacity(),
+            "decisions never outgrow their buffer"
+        );
         self.list.push(decision);
     }
 
@@ -180,7 +188,10 @@ impl Decisions {
     }
 
     pub(crate) fn push_member(&mut self, member: Member) {
-        debug_assert!(self.members.len() < self.members.capacity(), "members never outgrow their buffer");
+        debug_assert!(
+            self.members.len() < self.members.capacity(),
+            "members never outgrow their buffer"
+        );
         self.members.push(member);
     }
 }

@@ -27,7 +27,11 @@ impl Class {
 
     /// The class with this number, if there is one.
     pub const fn from_index(index: usize) -> Option<Self> {
-        if index < Self::COUNT { Some(Self::ALL[index]) } else { None }
+        if index < Self::COUNT {
+            Some(Self::ALL[index])
+        } else {
+            None
+        }
     }
 
     /// Its number: 0 for the most urgent.
@@ -87,7 +91,10 @@ pub struct Job {
 pub enum Event {
     /// A job was asked for.
     Arrive(Job),
-    /// The run on a thread stands at a checkpoint and waits for `Continue`, or for the thread's next run.
+    /// Another shard's policy gave this job away (`Policy::take_queued`). It is queued like an arrival, but judged no more.
+    Adopt(Job),
+    /// The run on a thread stands at a checkpoint and waits for `Continue`, or for the thread's next run. Due after
+    /// `Decision::Preempt`; it may be reported at every checkpoint, and then nothing depends on ticks being on time.
     Checkpoint {
         /// Where.
         thread: Thread,

@@ -17,13 +17,26 @@
 
 extern crate alloc;
 
+mod admission;
+mod batch;
 mod config;
+mod cost;
 mod decision;
 mod job;
 pub mod limits;
+mod models;
+mod pick;
 mod policy;
+mod prefetch;
+mod queue;
 mod route;
+mod shares;
+mod slots;
 mod stats;
+mod thread;
+pub mod trace;
+mod utilisation;
+mod waiting;
 
 pub use config::{Config, Model, OnMiss, Preemption};
 pub use decision::{Decision, Decisions, Dispatch, Member, Prediction, Why};

@@ -16,6 +16,8 @@ pub const RUNS_MAX: usize = THREADS * (1 + Class::COUNT);
 pub const COST_BUCKETS: usize = 16;
 /// Queued jobs that are looked at for joining one run.
 pub const JOIN_SCAN_MAX: usize = 128;
+/// Runs in a row that may go ahead of an earlier deadline because their model is warm.
+pub const WARM_STREAK_MAX: u32 = 4;
 /// Queued jobs that are looked at for one that may be taken to another shard.
 pub const TAKE_SCAN_MAX: usize = 8;
 /// Longest and shortest lead time of a prefetch.

@@ -27,7 +27,11 @@ pub fn route(loads: &[ShardLoad], own: usize, deadline_ns: Option<u64>, random: 
     let near = best_of(loads, |load| load.node == home.node, random);
     // At equal completion the job stays: a hop buys nothing.
     let near = near.map(|best| {
-        if home.serves && home.completion_ns <= loads[best].completion_ns { own } else { best }
+        if home.serves && home.completion_ns <= loads[best].completion_ns {
+            own
+        } else {
+            best
+        }
     });
     if near.is_some_and(meets) {
         return near;
@@ -44,12 +48,17 @@ fn best_of(loads: &[ShardLoad], wanted: impl Fn(&ShardLoad) -> bool, random: u64
     let eligible = |&shard: &usize| loads[shard].serves && wanted(&loads[shard]);
     let count = (0..loads.len()).filter(eligible).count();
     if count <= ROUTE_ALL_MAX {
-        return (0..loads.len()).filter(eligible).min_by_key(|&shard| loads[shard].completion_ns);
+        return (0..loads.len())
+            .filter(eligible)
+            .min_by_key(|&shard| loads[shard].completion_ns);
     }
     let first = (random % count as u64) as usize;
     // Among the others, so that the two differ.
     let step = 1 + ((random >> 16) % (count as u64 - 1)) as usize;
     let second = (first + step) % count;
     let nth = |n: usize| (0..loads.len()).filter(eligible).nth(n);
-    nth(first).into_iter().chain(nth(second)).min_by_key(|&shard| loads[shard].completion_ns)
+    nth(first)
+        .into_iter()
+        .chain(nth(second))
+        .min_by_key(|&shard| loads[shard].completion_ns)
 }

@@ -1,0 +1,277 @@
+//! Who is next on a thread, and who overtakes whom.
+
+use crate::config::Preemption;
+use crate::decision::Decision;
+use crate::job::{Class, Thread};
+use crate::limits::WARM_STREAK_MAX;
+use crate::models::queue_of;
+use crate::policy::Policy;
+use crate::queue::Item;
+use crate::slots::NONE;
+
+/// What a thread does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Next {
+    pub class: Class,
+    pub what: What,
+    /// It is the class's guaranteed share that brings it on, ahead of something more urgent.
+    pub by_share: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Go on with the suspended run of the class.
+    Resume,
+    /// Start the next part of the resting job of the class.
+    Rest,
+    /// Start the next queued job of the class, a warm one if deadlines permit.
+    Head,
+    /// Start exactly the queued job that is due first.
+    Urgent,
+}
+
+impl Policy {
+    /// Gives an idle thread something to do.
+    pub(crate) fn advance(&mut self, thread: Thread) {
+        self.threads[thread.index()].preempt_asked = false;
+        self.threads[thread.index()].wake_ns = u64::MAX;
+        if let Some(next) = self.next(thread) {
+            match self.hold_until_ns(thread, next) {
+                Some(hold_ns) if hold_ns > self.now_ns => self.threads[thread.index()].wake_ns = hold_ns,
+                _ => self.start(thread, next),
+            }
+        }
+        self.settle(thread);
+    }
+
+    /// Asks what runs for a checkpoint if it should be overtaken, and looks ahead.
+    pub(crate) fn settle(&mut self, thread: Thread) {
+        if self.threads[thread.index()].running.is_some() {
+            self.preempt_if_overtaken(thread);
+            self.look_ahead(thread);
+        }
+    }
+
+    /// After anything that changed what waits for a thread.
+    pub(crate) fn advance_or_settle(&mut self, thread: Thread) {
+        if self.threads[thread.index()].running.is_none() {
+            self.advance(thread)
+        } else {
+            self.settle(thread)
+        }
+    }
+
+    /// Asks the running run for a checkpoint if something should overtake it there.
+    fn preempt_if_overtaken(&mut self, thread: Thread) {
+        let state = &self.threads[thread.index()];
+        if state.running.is_some() && !state.preempt_asked && self.overtaker(thread).is_some() {
+            self.threads[thread.index()].preempt_asked = true;
+            self.decisions.push(Decision::Preempt { thread });
+        }
+    }
+
+    /// Starts what was picked. The thread must be idle.
+    pub(crate) fn start(&mut self, thread: Thread, next: Next) {
+        let class = next.class;
+        if next.by_share {
+            self.threads[thread.index()].shares.serving = Some(class);
+        }
+        match next.what {
+            What::Resume => self.resume(thread, class),
+            What::Rest => {
+                let resting = &mut self.threads[thread.index()].resting[class.index()];
+                let slot = core::mem::replace(resting, NONE);
+                self.dispatch(thread, class, slot);
+            }
+            What::Head => {
+                let Some((slot, warm)) = self.leader(thread, class) else {
+                    return;
+                };
+                let state = &mut self.threads[thread.index()];
+                state.warm_streak = if warm { state.warm_streak + 1 } else { 0 };
+                self.dequeue(slot);
+                self.dispatch(thread, class, slot);
+            }
+            What::Urgent => {
+                let Some(item) = self.queues[queue_of(thread, class)].first() else {
+                    return;
+                };
+                self.dequeue(item.slot);
+                self.dispatch(thread, class, item.slot);
+            }
+        }
+    }
+
+    fn resume(&mut self, thread: Thread, class: Class) {
+        let Some(run) = self.threads[thread.index()].suspended[class.index()].take() else {
+            return;
+        };
+        self.threads[thread.index()].running = Some(run);
+        let job = self.first_job(run);
+        self.threads[thread.index()].warm = Some(self.runs.get(run).model);
+        self.decisions.push(Decision::Resume { thread, class, job });
+    }
+
+    /// What an idle thread does next: the most urgent class that waits, or one whose guaranteed share is due.
+    pub(crate) fn next(&self, thread: Thread) -> Option<Next> {
+        let waiting = self.waiting(thread);
+        let first = Class::ALL.into_iter().find(|class| waiting[class.index()])?;
+        let class = self.share_turn(thread, &waiting).unwrap_or(first);
+        Some(Next {
+            class,
+            what: self.next_of(thread, class),
+            by_share: class > first,
+        })
+    }
+
+    /// What overtakes the run that stands at a checkpoint, if anything does.
+    pub(crate) fn overtaker(&self, thread: Thread) -> Option<Next> {
+        let run = self.runs.get(self.threads[thread.index()].running?);
+        if self.config.preemption == Preemption::None || run.cancelled || !self.can_suspend(thread, run.class)
+        {
+            return None;
+        }
+        let mut waiting = self.waiting(thread);
+        if waiting[Class::Realtime.index()] && run.class > Class::Realtime {
+            return Some(self.next_in(thread, Class::Realtime, false));
+        }
+        // Its own share protects the run until it is spent, so it takes part.
+        let same_class_waits = waiting[run.class.index()];
+        waiting[run.class.index()] = true;
+        let turn = if run.class == Class::Realtime {
+            None
+        } else {
+            self.share_turn(thread, &waiting)
+        };
+        let serving = self.threads[thread.index()].shares.serving;
+        let first = Class::ALL
+            .into_iter()
+            .find(|class| waiting[class.index()])
+            .unwrap_or(run.class);
+        match turn {
+            Some(class) if class != run.class => return Some(self.next_in(thread, class, class > first)),
+            Some(class) if serving == Some(class) => {}
+            _ if first < run.class => return Some(self.next_in(thread, first, false)),
+            _ => {}
+        }
+        let same = Next {
+            class: run.class,
+            what: What::Urgent,
+            by_share: false,
+        };
+        (same_class_waits && self.head_overtakes(thread, run.class)).then_some(same)
+    }
+
+    /// Whether a run of this class can be set aside: there is one place for each class, and cooperation at all.
+    pub(crate) fn can_suspend(&self, thread: Thread, class: Class) -> bool {
+        self.config.preemption != Preemption::None
+            && self.threads[thread.index()].suspended[class.index()].is_none()
+    }
+
+    /// Whether a job of the running run's class with this deadline and bound should overtake it: it would be late if it
+    /// waited, it will not be if it goes first, and that does not make the running one late.
+    pub(crate) fn overtakes(&self, now_ns: u64, thread: Thread, deadline_ns: u64, bound_ns: u64) -> bool {
+        let Some(run) = self.threads[thread.index()].running else {
+            return false;
+        };
+        let run = self.runs.get(run);
+        if !self.can_suspend(thread, run.class) || run.cancelled {
+            return false;
+        }
+        // With its class's one place taken by the overtaken run, the overtaker cannot be set aside itself. Where
+        // something more urgent may come it must therefore be short.
+        let exposed = thread == Thread::FRONT && run.class != Class::Realtime;
+        if exposed && bound_ns > self.config.overtake_bound_ns {
+            return false;
+        }
+        let remaining_ns = self.remaining_ns(now_ns, thread);
+        let alone_ns = now_ns.saturating_add(bound_ns);
+        let both_ns = alone_ns.saturating_add(remaining_ns);
+        both_ns > deadline_ns && alone_ns <= deadline_ns && both_ns <= run.deadline_ns
+    }
+
+    fn head_overtakes(&self, thread: Thread, class: Class) -> bool {
+        let head = self
+            .has_queue(thread, class)
+            .then(|| self.queues[queue_of(thread, class)].first())
+            .flatten();
+        head.is_some_and(|item| {
+            self.overtakes(
+                self.now_ns,
+                thread,
+                item.key.deadline_ns,
+                self.slots.get(item.slot).bound_ns,
+            )
+        })
+    }
+
+    /// The class whose guaranteed share is due, unless a REALTIME job waits.
+    fn share_turn(&self, thread: Thread, waiting: &[bool; Class::COUNT]) -> Option<Class> {
+        if waiting[Class::Realtime.index()] {
+            return None;
+        }
+        self.threads[thread.index()].shares.turn(&self.rates, waiting)
+    }
+
+    fn next_in(&self, thread: Thread, class: Class, by_share: bool) -> Next {
+        Next {
+            class,
+            what: self.next_of(thread, class),
+            by_share,
+        }
+    }
+
+    /// Within a class: what is suspended, then what rests between two parts unless the queue's head needs to overtake it,
+    /// then the queue.
+    fn next_of(&self, thread: Thread, class: Class) -> What {
+        let state = &self.threads[thread.index()];
+        if state.suspended[class.index()].is_some() {
+            return What::Resume;
+        }
+        let resting = state.resting[class.index()];
+        if resting == NONE {
+            return What::Head;
+        }
+        if self.overtakes_resting(thread, class, resting) {
+            What::Urgent
+        } else {
+            What::Rest
+        }
+    }
+
+    fn overtakes_resting(&self, thread: Thread, class: Class, resting: u32) -> bool {
+        if self.config.preemption == Preemption::None || !self.has_queue(thread, class) {
+            return false;
+        }
+        let Some(Item { key, slot, .. }) = self.queues[queue_of(thread, class)].first() else {
+            return false;
+        };
+        let rest = self.slots.get(resting);
+        let alone_ns = self.now_ns.saturating_add(self.slots.get(slot).bound_ns);
+        let both_ns = alone_ns.saturating_add(rest.left_of_ns(rest.bound_ns));
+        both_ns > key.deadline_ns && alone_ns <= key.deadline_ns && both_ns <= rest.key.deadline_ns
+    }
+
+    /// The queued job of a class to start with, and whether it goes first for its model being warm.
+    ///
+    /// A warm one may go first only if everything that waits in this queue would be done before the earliest deadline in
+    /// it: then the order makes nobody late. And only so many times in a row, or a steady stream would hold up the rest.
+    pub(crate) fn leader(&self, thread: Thread, class: Class) -> Option<(u32, bool)> {
+        let index = queue_of(thread, class);
+        let queue = &self.queues[index];
+        let head = queue.first()?;
+        let state = &self.threads[thread.index()];
+        let Some(warm) = state.warm else {
+            return Some((head.slot, false));
+        };
+        if self.slots.get(head.slot).job.model == warm || state.warm_streak >= WARM_STREAK_MAX {
+            return Some((head.slot, false));
+        }
+        let group = self.models.group(index, warm);
+        let all_done_ns = self.now_ns.saturating_add(queue.work_ns());
+        if group.len == 0 || all_done_ns > head.key.deadline_ns {
+            return Some((head.slot, false));
+        }
+        Some((group.oldest, true))
+    }
+}
