@@ -50,3 +50,61 @@ fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Prng;
+
+    const DRAWS: u32 = 100_000;
+
+    #[test]
+    fn signed_numbers_are_uniform() {
+        let mut random = Prng::new(1, 2);
+        let (mut sum, mut squares) = (0.0, 0.0);
+        for _ in 0..DRAWS {
+            let (a, b) = random.signed_pair();
+            assert!((-1.0..1.0).contains(&a) && (-1.0..1.0).contains(&b));
+            sum += f64::from(a + b);
+            squares += f64::from(a * a + b * b);
+        }
+        let count = f64::from(2 * DRAWS);
+        // Five standard errors of a uniform distribution on [-1, 1), whose variance is 1/3.
+        assert!((sum / count).abs() < 0.0065, "mean {}", sum / count);
+        assert!(
+            (squares / count - 1.0 / 3.0).abs() < 0.0034,
+            "variance {}",
+            squares / count
+        );
+    }
+
+    #[test]
+    fn every_number_below_the_bound_comes() {
+        let mut random = Prng::new(3, 0);
+        let mut counts = [0_u32; 7];
+        for _ in 0..DRAWS {
+            counts[random.below(7) as usize] += 1;
+        }
+        // Six standard deviations.
+        let expected = DRAWS / 7;
+        assert!(
+            counts.iter().all(|count| count.abs_diff(expected) < 660),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn streams_differ() {
+        let first = |seed, stream| Prng::new(seed, stream).bits();
+        let all = [
+            first(0, 0),
+            first(0, 1),
+            first(1, 0),
+            first(1, 1),
+            first(2, 1),
+            first(1, 2),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[index + 1..].contains(one), "two streams begin with {one:x}");
+        }
+    }
+}

@@ -57,6 +57,13 @@ impl Zoo {
         depth: 3,
     };
 
+    /// A medium MLP: about 0.6 ms for a row on a core of 2024, 7.9 M parameters.
+    pub const MLP_MEDIUM: Zoo = Zoo::Mlp {
+        dim: 1024,
+        width: 1536,
+        depth: 4,
+    };
+
     /// Every architecture once, the MLP as [`Zoo::MLP_SMALL`].
     pub const ALL: [Zoo; 11] = [
         Zoo::MLP_SMALL,

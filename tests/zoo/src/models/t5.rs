@@ -5,9 +5,9 @@ use crate::graph::{Fill, Graph, Value, dims};
 use crate::models::transformer::{BLOCKED, Heads, Scores, Stack, attend, causal_mask, padding_mask};
 use crate::{DType, Size};
 
-/// Buckets of distance, and the distance from which all are one bucket.
+/// Buckets of distance, and the distance from which all are one bucket. Powers of two.
 const BUCKETS: i64 = 32;
-const DISTANCE_MAX: f32 = 128.0;
+const DISTANCE_MAX: i64 = 128;
 
 pub(crate) struct Config {
     pub vocabulary: usize,
@@ -106,7 +106,7 @@ pub(crate) fn decoder_graph(size: Size, seed: u64) -> Graph {
         x = feed_forward(&mut g, &format!("{name}.ff"), x, &stack);
     }
     let x = g.rms_norm("final_norm", x, hidden, stack.epsilon);
-    let scale = g.scalar((hidden as f32).powf(-0.5));
+    let scale = g.scalar((hidden as f32).sqrt().recip());
     let x = g.mul(x, scale);
     let projection = g.transpose(table, &[1, 0]);
     let logits = g.matmul(x, projection);
@@ -224,7 +224,9 @@ fn bucket_of(g: &mut Graph, distance: Value, buckets: i64) -> Value {
     let ratio = g.div(as_float, exact_float);
     let ratio = g.op("Max", &[ratio, one], &[]);
     let log = g.op("Log", &[ratio], &[]);
-    let steps = g.scalar((buckets - exact) as f32 / (DISTANCE_MAX / exact as f32).ln());
+    // Not `f32::ln`, whose last bit depends on the platform.
+    let wide_span_ln = (DISTANCE_MAX / exact).ilog2() as f32 * std::f32::consts::LN_2;
+    let steps = g.scalar((buckets - exact) as f32 / wide_span_ln);
     let wide = g.mul(log, steps);
     let wide = g.cast(wide, DType::I64);
     let wide = g.add(wide, exact_value);
