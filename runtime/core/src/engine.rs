@@ -1,0 +1,282 @@
+//! Puts the engine together: a shard per core, and the three threads beside them — registry, loader, preprocessing.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_channel::Receiver;
+use mlos_api::PluginStatus;
+use mlos_plugin_host::Plugins;
+use mlos_tensor_mem::{Pool, PoolConfig};
+use tracing::{error, info};
+
+use crate::actor::{Mailbox, mailbox, supervise};
+use crate::config::{EngineConfig, PreemptionMode};
+use crate::executor::{self, ExecutorConfig};
+use crate::metrics::ShardCounters;
+use crate::preprocess::PreprocessActor;
+use crate::registry::control::Wiring;
+use crate::registry::loader::Loader;
+use crate::registry::{Control, Request, Store};
+use crate::shard::{Parts, Peer, Shard, ShardMessage};
+use crate::topology::{self, Cpu};
+use crate::weaken::{Strength, weaken_current_thread};
+use crate::{Error, Node, clock, limits};
+
+/// How soon the front queue is asked while bulk work runs on its thread.
+const FRONT_LATENCY: Duration = Duration::from_micros(200);
+
+/// What all shards share, read-only but for the two flags.
+pub(crate) struct Shared {
+    pub version: String,
+    pub plugins: Vec<PluginStatus>,
+    pub preemption: PreemptionMode,
+    pub seats: Vec<Seat>,
+    draining: AtomicBool,
+    /// Closed when edges are to stop.
+    stop: async_channel::Sender<()>,
+    stopped: Receiver<()>,
+    started: Duration,
+}
+
+/// What is known of a shard from outside.
+pub(crate) struct Seat {
+    pub cpu: Cpu,
+    pub pool: Pool,
+    pub lanes: OnceLock<Vec<String>>,
+}
+
+impl Shared {
+    /// Release in [`Engine::drain`] pairs with nothing else: the flag is all there is to see.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub fn uptime(&self) -> Duration {
+        clock::now().saturating_sub(self.started)
+    }
+
+    pub async fn stopping(&self) {
+        let _ = self.stopped.recv().await;
+    }
+}
+
+/// The running engine.
+pub struct Engine {
+    shared: Arc<Shared>,
+    shards: Vec<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Starts every shard. `serve` runs on each, with that core's [`Node`], until it should stop; edges live in it.
+    ///
+    /// # Errors
+    /// Where a processor, io_uring, memory, or the state folder cannot be had; the text says what to do.
+    pub fn start<S, F>(config: EngineConfig, plugins: Plugins, version: &str, serve: S) -> Result<Self, Error>
+    where
+        S: Fn(Node) -> F + Clone + Send + 'static,
+        F: Future<Output = ()> + 'static,
+    {
+        config.check()?;
+        let config = Arc::new(config);
+        let cpus = topology::choose(config.cores.as_deref())?;
+        let store = Arc::new(open_store(&config.state_dir)?);
+        let plugins = Arc::new(plugins);
+        let (stop, stopped) = async_channel::bounded(1);
+        let seats = cpus
+            .iter()
+            .map(|cpu| seat(*cpu, &config))
+            .collect::<Result<Vec<_>, _>>()?;
+        let shared = Arc::new(Shared {
+            version: version.to_owned(),
+            plugins: plugin_statuses(&plugins),
+            preemption: config.preemption,
+            seats,
+            draining: AtomicBool::new(false),
+            stop,
+            stopped,
+            started: clock::now(),
+        });
+        let (peers, inboxes): (Vec<Peer>, Vec<_>) = cpus.iter().map(peer).unzip();
+        let (registry, registry_inbox) = mailbox(limits::CONTROL_QUEUE_MAX);
+        let (preprocess, preprocess_inbox) = mailbox(limits::PREPROCESS_QUEUE_MAX);
+        let mut shards = Vec::with_capacity(cpus.len());
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let pool = shared.seats[index].pool.clone();
+            let parts = Parts {
+                index,
+                cpu: cpus[index],
+                pool,
+                config: config.clone(),
+                peers: peers.clone(),
+                inbox,
+            };
+            let (registry, preprocess) = (registry.clone(), preprocess.clone());
+            let (shared, serve) = (shared.clone(), serve.clone());
+            shards.push(start_shard(parts, move |shard| {
+                let _ = shared.seats[shard.index].lanes.set(shard.lane_names());
+                serve(Node::new(shard, registry, preprocess, shared))
+            })?);
+        }
+        start_preprocessing(preprocess_inbox)?;
+        let inboxes = peers.into_iter().map(|peer| peer.inbox).collect();
+        start_registry(&config, store, plugins, inboxes, registry, registry_inbox)?;
+        info!(cpus = ?cpus.iter().map(|cpu| cpu.index).collect::<Vec<_>>(), preemption = config.preemption.name(), "serving");
+        Ok(Self { shared, shards })
+    }
+
+    /// Says *draining* from now on, so that whoever balances load sends no more. Everything is still answered.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes the edges stop accepting and finish what they have, and waits for it at most this long. True if all did.
+    pub fn stop(self, patience: Duration) -> bool {
+        self.drain();
+        self.shared.stop.close();
+        let until = clock::now() + patience;
+        while clock::now() < until {
+            if self.shards.iter().all(JoinHandle::is_finished) {
+                return true;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        false
+    }
+}
+
+fn open_store(state_dir: &Path) -> Result<Store, Error> {
+    std::fs::create_dir_all(state_dir).map_err(|source| Error::Start {
+        what: format!(
+            "with the state folder {}; name another with --state-dir",
+            state_dir.display()
+        ),
+        source,
+    })?;
+    Store::open(&state_dir.join("registry.redb"))
+}
+
+fn seat(cpu: Cpu, config: &EngineConfig) -> Result<Seat, Error> {
+    let pool = Pool::new(PoolConfig {
+        node: u32::try_from(cpu.node).ok(),
+        limit_bytes: config.pool_mib_max << 20,
+        huge_pages: config.huge_pages,
+        ..PoolConfig::default()
+    })?;
+    Ok(Seat {
+        cpu,
+        pool,
+        lanes: OnceLock::new(),
+    })
+}
+
+fn peer(cpu: &Cpu) -> (Peer, Receiver<ShardMessage>) {
+    let (inbox, messages) = mailbox(limits::INBOX_MAX);
+    (
+        Peer {
+            inbox,
+            counters: Arc::new(ShardCounters::default()),
+            node: cpu.node,
+        },
+        messages,
+    )
+}
+
+fn plugin_statuses(plugins: &Plugins) -> Vec<PluginStatus> {
+    let status = |info: mlos_plugin_host::PluginInfo| PluginStatus {
+        id: info.id,
+        name: info.name,
+        version: info.version,
+        formats: info.formats,
+        source: info.source.to_string(),
+    };
+    plugins.list().into_iter().map(status).collect()
+}
+
+fn start_shard<F: Future<Output = ()> + 'static>(
+    parts: Parts,
+    serve: impl FnOnce(std::rc::Rc<Shard>) -> F + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    let name = format!("mlos-front-{}", parts.cpu.index);
+    let config = ExecutorConfig {
+        cpu: parts.cpu.index,
+        name: name.clone(),
+        front_latency: FRONT_LATENCY,
+        slice: parts.config.slice(),
+    };
+    executor::run_on(config, move || async move {
+        match Shard::start(parts) {
+            Ok(shard) => serve(shard).await,
+            Err(reason) => error!(%reason, "a shard could not be started"),
+        }
+    })
+    .map_err(|source| Error::Start { what: name, source })
+}
+
+/// Runs a future on a thread of its own, this strong.
+fn start_thread<F: Future<Output = ()>>(
+    name: &str,
+    strength: Strength,
+    main: impl FnOnce() -> F + Send + 'static,
+) -> Result<(), Error> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let _ = weaken_current_thread(strength);
+            futures_lite::future::block_on(main());
+        })
+        .map(drop)
+        .map_err(|source| Error::Start {
+            what: name.to_owned(),
+            source,
+        })
+}
+
+fn start_preprocessing(inbox: Receiver<crate::preprocess::Preprocess>) -> Result<(), Error> {
+    start_thread("mlos-prepare", Strength::Nice(5), || async move {
+        supervise("preprocessing", inbox, || PreprocessActor).await;
+    })
+}
+
+fn start_registry(
+    config: &Arc<EngineConfig>,
+    store: Arc<Store>,
+    plugins: Arc<Plugins>,
+    shards: Vec<Mailbox<ShardMessage>>,
+    registry: Mailbox<Request>,
+    inbox: Receiver<Request>,
+) -> Result<(), Error> {
+    let (loader, orders) = mailbox(limits::LOAD_QUEUE_MAX);
+    let (own, settings, loading) = (registry.clone(), config.clone(), plugins.clone());
+    start_thread("mlos-loader", Strength::Batch, move || async move {
+        supervise("loader", orders, || Loader {
+            plugins: loading.clone(),
+            registry: own.clone(),
+            cache_dir: settings.state_dir.join("cache"),
+            slice_target_us: settings.slice_target_us,
+            verify: settings.verify_on_load,
+            threads: settings.threads_per_model,
+        })
+        .await;
+    })?;
+    let models_dir = config.models_dir.clone();
+    let wiring = Wiring {
+        store,
+        plugins,
+        models_dir,
+        shards,
+        loader,
+        own: registry,
+    };
+    start_thread("mlos-registry", Strength::Nice(5), move || async move {
+        supervise("registry", inbox, || {
+            let mut control = Control::new(wiring.clone());
+            futures_lite::future::block_on(control.restore());
+            control
+        })
+        .await;
+    })
+}

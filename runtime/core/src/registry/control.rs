@@ -1,0 +1,688 @@
+//! The one actor that changes which models there are.
+//!
+//! A change is committed to the store, then published to every shard as a new [`Snapshot`], and only then answered.
+//! What a publication replaces is unloaded when the last request that holds it has been answered: no request fails
+//! because a model was replaced or removed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axon_package::MANIFEST_NAME;
+use futures_channel::oneshot;
+use mlos_api::{Error, LifecycleState, ModelDetail, ModelRef, RegisterRequest, Registered, ScanReport};
+use mlos_plugin_host::Plugins;
+use mlos_scheduler::ModelIndex;
+use tracing::{error, info};
+
+use super::loader::{Loaded, Order};
+use super::package::Package;
+use super::snapshot::{Snapshot, Versions};
+use super::store::{Active, Record, Store};
+use super::{Entry, Graph};
+use crate::actor::{Actor, Mailbox};
+use crate::shard::ShardMessage;
+use crate::{clock, limits};
+
+/// What the registry is asked, or told.
+pub(crate) enum Request {
+    Register(RegisterRequest, oneshot::Sender<Result<Registered, Error>>),
+    Scan(oneshot::Sender<Result<ScanReport, Error>>),
+    Unregister(ModelRef, oneshot::Sender<Result<(), Error>>),
+    Activate(ModelRef, oneshot::Sender<Result<ModelRef, Error>>),
+    /// From the loader.
+    Loaded {
+        ticket: u64,
+        result: Result<Box<Loaded>, String>,
+    },
+    /// Some graph that is to be unloaded is held by nothing any more.
+    Idle,
+}
+
+/// A package on its way through the loader.
+struct Loading {
+    ticket: u64,
+    activate: bool,
+}
+
+/// Graphs that wait for their last request, and who waits for them to be gone.
+struct Retiring {
+    graphs: Vec<Arc<Graph>>,
+    /// Named while it drains; none where another content has already taken its place.
+    model: Option<ModelRef>,
+    gone: Option<Arc<Gone>>,
+}
+
+/// Answers whoever asked for a model to be gone, when the last holder of this has dropped what it had of it.
+#[derive(Debug)]
+pub(crate) struct Gone(Option<oneshot::Sender<Result<(), Error>>>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            let _ = reply.send(Ok(()));
+        }
+    }
+}
+
+/// The registry's actor.
+pub(crate) struct Control {
+    store: Arc<Store>,
+    plugins: Arc<Plugins>,
+    models_dir: PathBuf,
+    shards: Vec<Mailbox<ShardMessage>>,
+    loader: Mailbox<Order>,
+    own: Mailbox<Request>,
+    snapshot: Snapshot,
+    fingerprints: BTreeMap<ModelRef, String>,
+    loading: BTreeMap<ModelRef, Loading>,
+    retiring: Vec<Retiring>,
+    free: Vec<ModelIndex>,
+    next_ticket: u64,
+}
+
+/// What the registry's actor needs of the rest.
+#[derive(Clone)]
+pub(crate) struct Wiring {
+    pub store: Arc<Store>,
+    pub plugins: Arc<Plugins>,
+    pub models_dir: PathBuf,
+    pub shards: Vec<Mailbox<ShardMessage>>,
+    pub loader: Mailbox<Order>,
+    pub own: Mailbox<Request>,
+}
+
+impl Actor for Control {
+    type Message = Request;
+
+    async fn handle(&mut self, request: Request) {
+        match request {
+            Request::Register(request, reply) => {
+                let result = self.register(request).await;
+                let _ = reply.send(result);
+            }
+            Request::Scan(reply) => {
+                let result = self.scan().await;
+                let _ = reply.send(result);
+            }
+            Request::Unregister(model, reply) => self.unregister(&model, reply).await,
+            Request::Activate(model, reply) => {
+                let result = self.activate(&model).await;
+                let _ = reply.send(result);
+            }
+            Request::Loaded { ticket, result } => self.loaded(ticket, result).await,
+            Request::Idle => {}
+        }
+        self.release_idle().await;
+    }
+}
+
+impl Control {
+    /// Starts from nothing; [`Control::restore`] brings back what the store knows.
+    pub fn new(wiring: Wiring) -> Self {
+        let Wiring {
+            store,
+            plugins,
+            models_dir,
+            shards,
+            loader,
+            own,
+        } = wiring;
+        let indices = u32::try_from(limits::GRAPHS_MAX).expect("the bound fits");
+        Self {
+            store,
+            plugins,
+            models_dir,
+            shards,
+            loader,
+            own,
+            snapshot: Snapshot::default(),
+            fingerprints: BTreeMap::new(),
+            loading: BTreeMap::new(),
+            retiring: Vec::new(),
+            free: (0..indices).rev().map(ModelIndex).collect(),
+            next_ticket: 0,
+        }
+    }
+
+    /// Brings back every record of the store, and has each loaded.
+    pub async fn restore(&mut self) {
+        let contents = match self.store.contents() {
+            Ok(contents) => contents,
+            Err(reason) => return error!(%reason, "the registry could not be read; it starts empty"),
+        };
+        for (id, active) in contents.active {
+            let versions = self.snapshot.models.entry(id).or_default();
+            versions.active = active.version;
+            versions.previous = active.previous;
+        }
+        for record in contents.records {
+            let model = record.model();
+            let request = RegisterRequest {
+                model: Some(model.clone()),
+                path: record.path.clone(),
+                manifest_path: record.manifest_path.clone(),
+                activate: false,
+            };
+            match Package::read(&request) {
+                Ok(package) => self.load(package, false).await,
+                Err(reason) => {
+                    let detail = ModelDetail {
+                        state: LifecycleState::Failed,
+                        failure: Some(reason.to_string()),
+                        ..blank(&model, &record.path)
+                    };
+                    self.put(detail, vec![], None);
+                }
+            }
+        }
+        self.snapshot
+            .models
+            .retain(|_, versions| !versions.entries.is_empty());
+        self.publish().await;
+    }
+
+    async fn register(&mut self, request: RegisterRequest) -> Result<Registered, Error> {
+        let activate = request.activate;
+        let package = Package::read(&request)?;
+        let model = package.model.clone();
+        let plugin = self.plugin_of(&package)?;
+        let known = self.snapshot.find(&model).ok().map(|entry| entry.detail.state);
+        if self.fingerprints.get(&model) == Some(&package.fingerprint)
+            && let Some(state @ (LifecycleState::Ready | LifecycleState::Loading)) = known
+        {
+            if activate && state == LifecycleState::Ready {
+                self.activate(&model).await?;
+            }
+            return Ok(Registered {
+                model,
+                plugin,
+                state,
+                already: true,
+            });
+        }
+        self.check_room(&model, package.executables.len())?;
+        let version = model.version.clone().unwrap_or_default();
+        let record = Record {
+            id: model.id.clone(),
+            version,
+            path: request.path,
+            manifest_path: request.manifest_path,
+            fingerprint: package.fingerprint.clone(),
+            registered_ms: clock::wall_ms(),
+        };
+        self.store
+            .put(&record)
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        self.load(package, activate).await;
+        self.publish().await;
+        Ok(Registered {
+            model,
+            plugin,
+            state: LifecycleState::Loading,
+            already: false,
+        })
+    }
+
+    fn plugin_of(&self, package: &Package) -> Result<String, Error> {
+        let format = package
+            .executables
+            .first()
+            .map_or("", |executable| executable.format.as_str());
+        match self.plugins.for_format(format) {
+            Some(plugin) => Ok(plugin.info().id.clone()),
+            None => {
+                let known: Vec<String> = self
+                    .plugins
+                    .list()
+                    .into_iter()
+                    .flat_map(|plugin| plugin.formats)
+                    .collect();
+                Err(Error::Unsupported(format!(
+                    "no plugin runs the format '{format}'; there are plugins for: {}",
+                    known.join(", ")
+                )))
+            }
+        }
+    }
+
+    fn check_room(&self, model: &ModelRef, graphs: usize) -> Result<(), Error> {
+        let versions = self
+            .snapshot
+            .models
+            .get(&model.id)
+            .map_or(0, |versions| versions.entries.len());
+        if self.free.len() < graphs {
+            return Err(Error::Overloaded {
+                what: "the table of models".to_owned(),
+                retry_after_ms: 1_000,
+            });
+        }
+        if versions >= limits::VERSIONS_MAX {
+            let advice = format!("model '{}' has {versions} versions; remove one first", model.id);
+            return Err(Error::Conflict(advice));
+        }
+        Ok(())
+    }
+
+    /// Hands a package to the loader. What served under the same name goes on until the new content is ready.
+    async fn load(&mut self, package: Package, activate: bool) {
+        let model = package.model.clone();
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        self.loading.insert(model.clone(), Loading { ticket, activate });
+        self.fingerprints
+            .insert(model.clone(), package.fingerprint.clone());
+        let serving = self
+            .snapshot
+            .find(&model)
+            .is_ok_and(|entry| entry.detail.state == LifecycleState::Ready);
+        if !serving {
+            let detail = ModelDetail {
+                state: LifecycleState::Loading,
+                ..describe(&package)
+            };
+            self.put(detail, vec![], None);
+        }
+        let order = Order::Load {
+            ticket,
+            package: Box::new(package),
+        };
+        if self.loader.send(order).await.is_err() {
+            error!(%model, "the loader has ended");
+        }
+    }
+
+    async fn loaded(&mut self, ticket: u64, result: Result<Box<Loaded>, String>) {
+        // Unregistered, or registered again with other content, while it was being loaded.
+        let Some(model) = self
+            .loading
+            .iter()
+            .find(|(_, loading)| loading.ticket == ticket)
+            .map(|(model, _)| model.clone())
+        else {
+            return;
+        };
+        let activate = self
+            .loading
+            .remove(&model)
+            .is_some_and(|loading| loading.activate);
+        match result {
+            Ok(loaded) => self.serve(&model, *loaded, activate).await,
+            Err(reason) => {
+                self.fingerprints.remove(&model);
+                if let Ok(entry) = self.snapshot.find(&model) {
+                    // Where older content of this version serves, it goes on; the reason is shown beside it.
+                    let ready = entry.detail.state == LifecycleState::Ready;
+                    let state = if ready {
+                        LifecycleState::Ready
+                    } else {
+                        LifecycleState::Failed
+                    };
+                    let detail = ModelDetail {
+                        state,
+                        failure: Some(reason),
+                        ..(*entry.detail).clone()
+                    };
+                    let (graphs, preprocessor) = (entry.graphs.clone(), entry.preprocessor.clone());
+                    self.put(detail, graphs, preprocessor);
+                }
+                self.publish().await;
+            }
+        }
+    }
+
+    async fn serve(&mut self, model: &ModelRef, loaded: Loaded, activate: bool) {
+        let Loaded {
+            models,
+            policies,
+            signatures,
+            preprocessor,
+            plugin,
+            load_ms,
+        } = loaded;
+        let replaced = self
+            .snapshot
+            .find(model)
+            .map(|entry| entry.graphs.clone())
+            .unwrap_or_default();
+        let Ok(entry) = self.snapshot.find(model) else {
+            return;
+        };
+        if self.free.len() < models.len() {
+            return error!(%model, "the table of models is full");
+        }
+        let detail = ModelDetail {
+            state: LifecycleState::Ready,
+            failure: None,
+            plugin,
+            preprocessing: preprocessor
+                .as_deref()
+                .map_or(mlos_api::Preprocessing::None, |step| step.kind()),
+            signatures,
+            class_default: policies.first().map_or_else(Default::default, |policy| {
+                crate::class::from_policy(policy.class_default)
+            }),
+            resident_bytes: models.iter().map(mlos_plugin_host::Model::resident_bytes).sum(),
+            load_ms,
+            ..(*entry.detail).clone()
+        };
+        let graphs = models
+            .into_iter()
+            .zip(policies)
+            .map(|(loaded, policy)| {
+                let index = self.free.pop().expect("there is room, as was just checked");
+                Arc::new(Graph::new(index, loaded, policy, self.own.clone()))
+            })
+            .collect();
+        self.put(detail, graphs, preprocessor);
+        let none_active = self.snapshot.models.get(&model.id).is_some_and(|versions| {
+            versions
+                .active
+                .as_ref()
+                .is_none_or(|active| !versions.entries.contains_key(active))
+        });
+        if activate || none_active {
+            self.set_active(model);
+        }
+        self.publish().await;
+        self.retire(replaced, None, None);
+    }
+
+    async fn activate(&mut self, model: &ModelRef) -> Result<ModelRef, Error> {
+        let versions = self.snapshot.models.get(&model.id);
+        let previous = versions.and_then(|versions| versions.previous.clone());
+        let wanted = match (&model.version, previous) {
+            (Some(_), _) => model.clone(),
+            (None, Some(previous)) => ModelRef {
+                id: model.id.clone(),
+                version: Some(previous),
+            },
+            (None, None) => {
+                self.snapshot.find(model)?;
+                return Err(Error::Conflict(format!(
+                    "model '{}' has no earlier version to return to",
+                    model.id
+                )));
+            }
+        };
+        self.snapshot.find_ready(&wanted)?;
+        self.set_active(&wanted);
+        self.publish().await;
+        Ok(wanted)
+    }
+
+    fn set_active(&mut self, model: &ModelRef) {
+        let Some(versions) = self.snapshot.models.get_mut(&model.id) else {
+            return;
+        };
+        if versions.active != model.version {
+            versions.previous = std::mem::replace(&mut versions.active, model.version.clone());
+        }
+        let active = Active {
+            version: versions.active.clone(),
+            previous: versions.previous.clone(),
+        };
+        if let Err(reason) = self.store.set_active(&model.id, &active) {
+            error!(%model, %reason, "the active version could not be recorded");
+        }
+    }
+
+    /// Forgets one version, or all. The caller gets its answer when the memory has been given back.
+    async fn unregister(&mut self, model: &ModelRef, reply: oneshot::Sender<Result<(), Error>>) {
+        let doomed: Vec<ModelRef> = match self.snapshot.find(model) {
+            Err(error) => return drop(reply.send(Err(error))),
+            Ok(_) if model.version.is_some() => vec![model.clone()],
+            Ok(_) => self.snapshot.models[&model.id]
+                .entries
+                .values()
+                .map(|entry| entry.detail.model.clone())
+                .collect(),
+        };
+        let gone = Arc::new(Gone(Some(reply)));
+        for model in doomed {
+            self.loading.remove(&model);
+            self.fingerprints.remove(&model);
+            let Ok(entry) = self.snapshot.find(&model) else {
+                continue;
+            };
+            let graphs = entry.graphs.clone();
+            let detail = ModelDetail {
+                state: LifecycleState::Draining,
+                ..(*entry.detail).clone()
+            };
+            self.put(detail, vec![], None);
+            self.move_active_away(&model);
+            self.retire(graphs, Some(model), Some(gone.clone()));
+        }
+        self.publish().await;
+    }
+
+    /// Chooses the version that serves when this one goes: the one before it, else the newest that is ready.
+    fn move_active_away(&mut self, model: &ModelRef) {
+        let Some(versions) = self.snapshot.models.get_mut(&model.id) else {
+            return;
+        };
+        let ready = |version: &String| {
+            versions
+                .entries
+                .get(version)
+                .is_some_and(|entry| entry.detail.state == LifecycleState::Ready)
+        };
+        if versions.active == model.version {
+            let before = versions.previous.take().filter(&ready);
+            let newest = || {
+                versions
+                    .entries
+                    .keys()
+                    .rev()
+                    .find(|version| ready(version))
+                    .cloned()
+            };
+            versions.active = before.or_else(newest);
+        } else if versions.previous == model.version {
+            versions.previous = None;
+        }
+        let active = Active {
+            version: versions.active.clone(),
+            previous: versions.previous.clone(),
+        };
+        if let Err(reason) = self.store.remove(model, &active) {
+            error!(%model, %reason, "the removal could not be recorded; it will be back after a restart");
+        }
+    }
+
+    fn retire(&mut self, graphs: Vec<Arc<Graph>>, model: Option<ModelRef>, gone: Option<Arc<Gone>>) {
+        graphs.iter().for_each(|graph| graph.retire());
+        self.retiring.push(Retiring { graphs, model, gone });
+    }
+
+    /// Hands what nothing holds any more to the loader's thread, which unmaps it.
+    async fn release_idle(&mut self) {
+        let idle = |retiring: &Retiring| retiring.graphs.iter().all(|graph| graph.is_idle());
+        let (ready, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.retiring).into_iter().partition(idle);
+        self.retiring = waiting;
+        if ready.is_empty() {
+            return;
+        }
+        let mut models = Vec::new();
+        for retiring in &ready {
+            models.extend(retiring.graphs.iter().map(|graph| graph.index));
+            if let Some(model) = &retiring.model {
+                self.forget(model);
+            }
+        }
+        self.publish().await;
+        self.ask_shards(|done| ShardMessage::Retire {
+            models: models.clone(),
+            done,
+        })
+        .await;
+        self.free.extend(models);
+        for Retiring { graphs, model, gone } in ready {
+            if let Some(model) = model {
+                info!(%model, "unloaded");
+            }
+            let _ = self.loader.send(Order::Release { graphs, gone }).await;
+        }
+    }
+
+    fn forget(&mut self, model: &ModelRef) {
+        let (Some(versions), Some(version)) = (self.snapshot.models.get_mut(&model.id), &model.version)
+        else {
+            return;
+        };
+        // Registered again while it drained: then it is not this content any more.
+        if versions
+            .entries
+            .get(version)
+            .is_some_and(|entry| entry.detail.state == LifecycleState::Draining)
+        {
+            versions.entries.remove(version);
+        }
+        if versions.entries.is_empty() {
+            self.snapshot.models.remove(&model.id);
+        }
+    }
+
+    async fn scan(&mut self) -> Result<ScanReport, Error> {
+        let mut report = ScanReport::default();
+        for root in find_packages(&self.models_dir) {
+            let request = RegisterRequest {
+                model: None,
+                path: root.clone(),
+                manifest_path: None,
+                activate: false,
+            };
+            match self.register(request).await {
+                Ok(registered) if registered.already => report.known += 1,
+                Ok(registered) => report.registered.push(registered.model),
+                Err(error) => report.failed.push((root, error.to_string())),
+            }
+        }
+        Ok(report)
+    }
+
+    fn put(
+        &mut self,
+        detail: ModelDetail,
+        graphs: Vec<Arc<Graph>>,
+        preprocessor: Option<Arc<crate::preprocess::Preprocessor>>,
+    ) {
+        let version = detail.model.version.clone().unwrap_or_default();
+        let versions: &mut Versions = self.snapshot.models.entry(detail.model.id.clone()).or_default();
+        versions.entries.insert(
+            version,
+            Arc::new(Entry {
+                detail: Arc::new(detail),
+                graphs,
+                preprocessor,
+            }),
+        );
+    }
+
+    /// Shows every shard what there is now, and waits until each has seen it.
+    async fn publish(&mut self) {
+        for versions in self.snapshot.models.values_mut() {
+            let names: Vec<String> = versions.entries.keys().cloned().collect();
+            for (version, entry) in &mut versions.entries {
+                let active = versions.active.as_ref() == Some(version);
+                if entry.detail.active != active || entry.detail.versions != names {
+                    let detail = ModelDetail {
+                        active,
+                        versions: names.clone(),
+                        ..(*entry.detail).clone()
+                    };
+                    let (graphs, preprocessor) = (entry.graphs.clone(), entry.preprocessor.clone());
+                    *entry = Arc::new(Entry {
+                        detail: Arc::new(detail),
+                        graphs,
+                        preprocessor,
+                    });
+                }
+            }
+        }
+        let snapshot = Arc::new(self.snapshot.clone());
+        self.ask_shards(|done| ShardMessage::Publish {
+            snapshot: snapshot.clone(),
+            done,
+        })
+        .await;
+    }
+
+    /// Tells every shard, and waits for all. A shard that has ended needs not be told.
+    async fn ask_shards(&self, message: impl Fn(oneshot::Sender<()>) -> ShardMessage) {
+        let mut answers = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            let (done, answer) = oneshot::channel();
+            if shard.send(message(done)).await.is_ok() {
+                answers.push(answer);
+            }
+        }
+        for answer in answers {
+            let _ = answer.await;
+        }
+    }
+}
+
+/// What is known of a package before it is loaded.
+fn describe(package: &Package) -> ModelDetail {
+    let manifest = package.manifest.as_ref();
+    let format = package
+        .executables
+        .first()
+        .map(|executable| executable.format.clone())
+        .unwrap_or_default();
+    ModelDetail {
+        framework: manifest
+            .map(|manifest| manifest.spec.framework.name.clone())
+            .unwrap_or_default(),
+        description: manifest
+            .map(|manifest| manifest.metadata.description.clone())
+            .unwrap_or_default(),
+        format,
+        class_default: package.serving.class_default,
+        ..blank(&package.model, &package.root)
+    }
+}
+
+fn blank(model: &ModelRef, path: &Path) -> ModelDetail {
+    ModelDetail {
+        model: model.clone(),
+        state: LifecycleState::Registered,
+        failure: None,
+        active: false,
+        format: String::new(),
+        framework: String::new(),
+        description: String::new(),
+        plugin: String::new(),
+        path: path.to_owned(),
+        signatures: Vec::new(),
+        preprocessing: mlos_api::Preprocessing::None,
+        class_default: mlos_api::Class::default(),
+        resident_bytes: 0,
+        load_ms: 0,
+        versions: Vec::new(),
+    }
+}
+
+/// Folders with a manifest, below the models folder.
+fn find_packages(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![(root.to_owned(), 0)];
+    while let Some((folder, depth)) = open.pop() {
+        if found.len() >= limits::SCAN_PACKAGES_MAX {
+            break;
+        }
+        if folder.join(MANIFEST_NAME).is_file() {
+            found.push(folder);
+        } else if depth < limits::SCAN_DEPTH_MAX {
+            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            open.extend(folders.map(|entry| (entry.path(), depth + 1)));
+        }
+    }
+    found.sort();
+    found
+}

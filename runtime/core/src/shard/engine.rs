@@ -1,0 +1,461 @@
+//! Carries out what the policy decides.
+//!
+//! [`Shard::feed`] is the only way in: an event goes to the policy, its decisions are done one after the other, and
+//! what they cause — a run on the front that has ended — becomes the next event. Nothing here decides anything.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use futures_channel::oneshot;
+use mlos_api::{Class, Error, Timing};
+use mlos_plugin_host::ErrorKind;
+use mlos_scheduler::{Decision, Dispatch, Event, JobId, Member, Thread, Why};
+use smallvec::SmallVec;
+
+use super::job::{Done, Job, Reply, Submission};
+use super::lane::Command;
+use super::run::{Ended, Load, Run};
+use super::{Shard, front};
+use crate::class::{from_policy, on_miss, to_policy};
+use crate::config::PreemptionMode;
+use crate::metrics::bump;
+use crate::{clock, executor};
+
+/// A decision with what it refers to, copied out of the policy.
+struct Action {
+    decision: Decision,
+    members: SmallVec<[Member; 1]>,
+}
+
+impl Shard {
+    /// Takes a job in. The answer comes through the channel, perhaps before this returns.
+    pub fn submit(
+        &self,
+        submission: Submission,
+        foreign: Option<u64>,
+        reply: oneshot::Sender<Reply>,
+    ) -> JobId {
+        let Submission {
+            ticket,
+            work,
+            rows,
+            shape_key,
+            class,
+            deadline_ns,
+            on_miss: late,
+            arrived_ns,
+        } = submission;
+        let model = ticket.graph().index;
+        bump(&self.counters.class(class).arrived);
+        let id = self.jobs.borrow_mut().insert(Job {
+            ticket,
+            work: Some(work),
+            rows,
+            shape_key,
+            class,
+            deadline_ns,
+            arrived_ns,
+            foreign,
+            compute_ns: 0,
+            preemptions: 0,
+            parts: 0,
+            failure: None,
+            outputs: None,
+            reply,
+        });
+        if let Some(ticket) = foreign {
+            self.foreign.borrow_mut().insert(ticket, id);
+        }
+        let class = to_policy(class);
+        let on_miss = on_miss(late);
+        self.feed(Event::Arrive(mlos_scheduler::Job {
+            id,
+            model,
+            class,
+            deadline_ns,
+            on_miss,
+            rows,
+            shape_key,
+        }));
+        id
+    }
+
+    /// Tells the policy what happened, and does what it says. A panic in here starts the shard's state anew.
+    pub fn feed(&self, event: Event) {
+        self.events.borrow_mut().push_back(event);
+        if self.feeding.replace(true) {
+            return;
+        }
+        let carried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            while let Some(event) = self.next_event() {
+                for action in self.decide(event) {
+                    self.carry_out(action);
+                }
+            }
+        }));
+        self.feeding.set(false);
+        if carried.is_err() {
+            self.start_anew();
+        }
+        self.publish_gauges();
+        self.share_bulk();
+    }
+
+    fn next_event(&self) -> Option<Event> {
+        self.events.borrow_mut().pop_front()
+    }
+
+    fn decide(&self, event: Event) -> SmallVec<[Action; 4]> {
+        let mut policy = self.policy.borrow_mut();
+        let decisions = policy.on(clock::now_ns(), event);
+        self.tick_epoch.set(self.tick_epoch.get() + 1);
+        decisions
+            .iter()
+            .map(|decision| {
+                let members = match decision {
+                    Decision::Dispatch(dispatch) => SmallVec::from_slice(decisions.members(dispatch)),
+                    _ => SmallVec::new(),
+                };
+                Action {
+                    decision: *decision,
+                    members,
+                }
+            })
+            .collect()
+    }
+
+    fn carry_out(&self, action: Action) {
+        match action.decision {
+            Decision::Dispatch(dispatch) => self.dispatch(dispatch, action.members),
+            Decision::Suspend { thread, class } => self.suspend(thread, class.index()),
+            Decision::Resume { thread, class, .. } => self.resume(thread, class.index()),
+            Decision::Continue { thread } => self.go_on(thread),
+            Decision::Preempt { thread } => self.preempt(thread),
+            Decision::Reject {
+                job,
+                why,
+                predicted_ns,
+            } => self.reject(job, why, predicted_ns),
+            Decision::Degrade { job, class, .. } => self.degrade(job, from_policy(class)),
+            Decision::CancelRunning { thread, job } => self.cancel_running(thread, job),
+            Decision::Dropped { job } => self.dropped(job),
+            Decision::Finished { job } => self.finished(job),
+            // A loaded model's memory is resident on its node: there is nothing to bring closer yet.
+            Decision::Prefetch { model } => self.events.borrow_mut().push_back(Event::Prefetched { model }),
+            Decision::IdleUntil { at_ns } => self.tick_at(at_ns),
+        }
+    }
+
+    fn dispatch(&self, dispatch: Dispatch, members: SmallVec<[Member; 1]>) {
+        let thread = dispatch.thread;
+        let seq = self.next_seq.get();
+        self.next_seq.set(seq + 1);
+        let Some(graph) = self.graph(dispatch.model) else {
+            unreachable!("the policy dispatches models that it was given, and the shard keeps them as long");
+        };
+        let load = self.load(&members);
+        self.threads.borrow_mut()[thread.index()].running = Some(Run {
+            seq,
+            members,
+            cancelled: false,
+        });
+        bump(&graph.counters.runs);
+        if thread != Thread::FRONT {
+            self.lane(thread).tell(Command::Start { seq, load });
+        } else if self.mode == PreemptionMode::Lanes || dispatch.class == mlos_scheduler::Class::Realtime {
+            let ended = front::run_whole(seq, load, &self.pool);
+            self.ended(thread, seq, ended);
+        } else if let Err(ended) = self.front.start(seq, load, &self.pool, self.mode) {
+            self.ended(thread, seq, ended);
+        }
+    }
+
+    /// Takes the work of the members for their thread.
+    fn load(&self, members: &[Member]) -> Load {
+        let mut jobs = self.jobs.borrow_mut();
+        let mut take = |member: &Member| {
+            let job = jobs
+                .get_mut(member.job)
+                .expect("the policy dispatches jobs that have not ended");
+            job.parts += 1;
+            let whole = member.rows == job.rows.max(1);
+            (
+                job.work
+                    .take()
+                    .expect("the work of a job is with one thread at a time"),
+                whole,
+            )
+        };
+        if let [member] = members {
+            let (work, whole) = take(member);
+            let rows = member.first_row as usize..(member.first_row + member.rows) as usize;
+            return Load::One(work, (!whole).then_some(rows));
+        }
+        let works = members.iter().map(|member| {
+            let (work, whole) = take(member);
+            debug_assert!(whole, "the policy joins whole jobs");
+            (work, member.rows as usize)
+        });
+        Load::Joined(works.collect())
+    }
+
+    fn suspend(&self, thread: Thread, class: usize) {
+        let mut threads = self.threads.borrow_mut();
+        let state = &mut threads[thread.index()];
+        state.aside[class] = state.running.take();
+        let Some(run) = &state.aside[class] else { return };
+        for member in &run.members {
+            if let Some(job) = self.jobs.borrow_mut().get_mut(member.job) {
+                job.preemptions += 1;
+                bump(&self.counters.class(job.class).preempted);
+            }
+        }
+        if thread == Thread::FRONT {
+            self.front.suspend(class);
+        } else {
+            self.lane(thread).tell(Command::Suspend(class));
+        }
+    }
+
+    fn resume(&self, thread: Thread, class: usize) {
+        let mut threads = self.threads.borrow_mut();
+        let state = &mut threads[thread.index()];
+        state.running = state.aside[class].take();
+        if thread == Thread::FRONT {
+            self.front.resume(class);
+        } else {
+            if let Some(run) = state.running.as_ref().filter(|run| run.cancelled) {
+                self.lane(thread).signal().cancel(run.seq);
+            }
+            self.lane(thread).tell(Command::Resume(class));
+        }
+    }
+
+    fn go_on(&self, thread: Thread) {
+        if thread == Thread::FRONT {
+            self.front.go_on();
+        } else {
+            self.lane(thread).tell(Command::Continue);
+        }
+    }
+
+    /// The front's run always stands at a checkpoint when somebody else has the front to say so.
+    fn preempt(&self, thread: Thread) {
+        if thread == Thread::FRONT {
+            self.events.borrow_mut().push_back(Event::Checkpoint { thread });
+        } else if let Some(run) = &self.threads.borrow()[thread.index()].running {
+            self.lane(thread).signal().preempt(run.seq);
+        }
+    }
+
+    fn cancel_running(&self, thread: Thread, job: JobId) {
+        let mut threads = self.threads.borrow_mut();
+        let state = &mut threads[thread.index()];
+        let of_job = |run: &&mut Run| run.members.iter().any(|member| member.job == job);
+        if let Some(run) = state.running.as_mut().filter(of_job) {
+            run.cancelled = true;
+            if thread == Thread::FRONT {
+                self.front.cancel(run.seq);
+            } else {
+                self.lane(thread).signal().cancel(run.seq);
+            }
+        } else if let Some(run) = state.aside.iter_mut().flatten().find(|run| of_job(run)) {
+            run.cancelled = true;
+            if thread == Thread::FRONT {
+                self.front.cancel(run.seq);
+            }
+        }
+    }
+
+    /// A thread says that its run has ended.
+    pub fn ended(&self, thread: Thread, seq: u64, ended: Ended) {
+        let run = {
+            let mut threads = self.threads.borrow_mut();
+            let running = &mut threads[thread.index()].running;
+            match running.take_if(|run| run.seq == seq) {
+                Some(run) => run,
+                // The shard has been started anew since; nobody waits for this.
+                None => return,
+            }
+        };
+        let failure = ended.result.as_ref().err().map(plugin_error);
+        let share_ns = ended.compute_ns / run.members.len().max(1) as u64;
+        let mut jobs = self.jobs.borrow_mut();
+        for (member, (work, outputs)) in run.members.iter().zip(ended.members) {
+            let Some(job) = jobs.get_mut(member.job) else {
+                continue;
+            };
+            job.compute_ns += ended.compute_ns;
+            job.work = Some(work);
+            job.outputs = outputs;
+            job.failure.clone_from(&failure);
+            job.ticket
+                .graph()
+                .counters
+                .compute_ns
+                .fetch_add(share_ns, Relaxed);
+        }
+        drop(jobs);
+        let Ended {
+            compute_ns: elapsed_ns,
+            longest_slice_ns,
+            ..
+        } = ended;
+        self.feed(match failure {
+            None => Event::Complete {
+                thread,
+                elapsed_ns,
+                longest_slice_ns,
+            },
+            Some(_) => Event::Failed { thread },
+        });
+    }
+
+    fn take_job(&self, id: JobId) -> Option<Job> {
+        let job = self.jobs.borrow_mut().remove(id)?;
+        if let Some(ticket) = job.foreign {
+            self.foreign.borrow_mut().remove(&ticket);
+        }
+        Some(job)
+    }
+
+    fn finished(&self, id: JobId) {
+        let Some(mut job) = self.take_job(id) else { return };
+        let outputs = match (job.outputs.take(), job.work.take()) {
+            (Some(outputs), _) => Ok(outputs),
+            (None, Some(work)) => work.into_outputs().map_err(|error| plugin_error(&error)),
+            (None, None) => Err(Error::Internal("a finished job has no outputs".to_owned())),
+        };
+        let outputs = match outputs {
+            Ok(outputs) => outputs,
+            Err(error) => return self.answer_failed(job, error),
+        };
+        let now_ns = clock::now_ns();
+        let total_ns = now_ns.saturating_sub(job.arrived_ns);
+        let counters = self.counters.class(job.class);
+        bump(&counters.completed);
+        counters.latency.record_ns(total_ns);
+        if job.deadline_ns.is_some_and(|deadline_ns| now_ns > deadline_ns) {
+            bump(&counters.deadline_missed);
+        }
+        let queue_ns = total_ns.saturating_sub(job.compute_ns);
+        let model = &job.ticket.graph().counters;
+        bump(&model.completed);
+        model.queue_ns.fetch_add(queue_ns, Relaxed);
+        let timing = Timing {
+            queue_ns,
+            compute_ns: job.compute_ns,
+            total_ns,
+            preemptions: job.preemptions,
+            parts: job.parts,
+        };
+        let _ = job.reply.send(Ok(Done {
+            outputs,
+            timing,
+            class: job.class,
+        }));
+    }
+
+    fn dropped(&self, id: JobId) {
+        let Some(mut job) = self.take_job(id) else { return };
+        match job.failure.take() {
+            Some(error) if !matches!(error, Error::Cancelled) => self.answer_failed(job, error),
+            _ => {
+                bump(&self.counters.class(job.class).cancelled);
+                let _ = job.reply.send(Err(Error::Cancelled));
+            }
+        }
+    }
+
+    fn answer_failed(&self, job: Job, error: Error) {
+        bump(&self.counters.class(job.class).failed);
+        bump(&job.ticket.graph().counters.failed);
+        let _ = job.reply.send(Err(error));
+    }
+
+    fn reject(&self, id: JobId, why: Why, predicted_ns: u64) {
+        let Some(job) = self.take_job(id) else { return };
+        bump(&self.counters.class(job.class).rejected);
+        let from_arrival_us = |at_ns: u64| at_ns.saturating_sub(job.arrived_ns) / 1_000;
+        let backlog_ms = self.policy.borrow().backlog_ns(to_policy(job.class)) / 1_000_000;
+        let error = match why {
+            Why::DeadlineMiss => Error::DeadlineMiss {
+                predicted_us: from_arrival_us(predicted_ns),
+                deadline_us: job.deadline_ns.map_or(0, from_arrival_us),
+            },
+            Why::QueueFull => Error::Overloaded {
+                what: format!("the queue of class {}", job.class.name()),
+                retry_after_ms: backlog_ms.clamp(1, 60_000),
+            },
+            Why::UtilisationBound => Error::Overloaded {
+                what: "the part of a core that realtime work may take".to_owned(),
+                retry_after_ms: 100,
+            },
+            Why::UnknownModel | Why::ModelRemoved => {
+                Error::Unavailable("the model has been unloaded".to_owned())
+            }
+            Why::DuplicateJob => Error::Internal("two jobs have one id".to_owned()),
+        };
+        let _ = job.reply.send(Err(error));
+    }
+
+    fn degrade(&self, id: JobId, class: Class) {
+        if let Some(job) = self.jobs.borrow_mut().get_mut(id) {
+            job.class = class;
+        }
+    }
+
+    fn tick_at(&self, at_ns: u64) {
+        let epoch = self.tick_epoch.get();
+        let Some(shard) = self.me.upgrade() else { return };
+        let wait = std::time::Duration::from_nanos(at_ns.saturating_sub(clock::now_ns()));
+        executor::spawn(async move {
+            executor::sleep(wait).await;
+            if shard.tick_epoch.get() == epoch {
+                shard.feed(Event::Tick);
+            }
+        });
+    }
+
+    fn publish_gauges(&self) {
+        let policy = self.policy.borrow();
+        for class in Class::ALL {
+            let counters = self.counters.class(class);
+            counters
+                .queued
+                .store(policy.queue_len(to_policy(class)) as u64, Relaxed);
+            counters
+                .backlog_ns
+                .store(policy.backlog_ns(to_policy(class)), Relaxed);
+        }
+        let score = &policy.stats().score;
+        self.counters.predictions.store(score.predictions, Relaxed);
+        self.counters.predictions_accurate.store(score.accurate, Relaxed);
+        self.counters.predictions_missed.store(score.missed, Relaxed);
+        self.counters
+            .predictions_false_alarm
+            .store(score.false_alarms, Relaxed);
+        let bulk = if self.lanes.is_empty() {
+            Thread::FRONT
+        } else {
+            Thread::lane_of(mlos_scheduler::Class::Batch)
+        };
+        let idle = self.threads.borrow()[bulk.index()].running.is_none();
+        self.counters.bulk_idle.store(idle, Relaxed);
+    }
+}
+
+/// What a plugin's failure is to a client.
+pub(crate) fn plugin_error(error: &mlos_plugin_host::Error) -> Error {
+    match error.kind() {
+        ErrorKind::InvalidRequest => Error::InvalidArgument(error.to_string()),
+        ErrorKind::Cancelled => Error::Cancelled,
+        ErrorKind::Busy | ErrorKind::NoMemory => Error::Overloaded {
+            what: error.to_string(),
+            retry_after_ms: 100,
+        },
+        ErrorKind::Unsupported => Error::Unsupported(error.to_string()),
+        ErrorKind::NotFound | ErrorKind::BadModel | ErrorKind::Plugin => {
+            Error::ModelFailed(error.to_string())
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A lane: a thread on the front's core, weaker than it, for the long work of one class.
+//!
+//! The kernel hands the core over when the front wakes, so nothing in here needs to be short. A lane runs one call
+//! at a time and keeps at most one suspended call per class; it does what its front says and decides nothing.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_channel::Sender as ReportSender;
+use core_affinity::CoreId;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use mlos_api::Class;
+use mlos_plugin_host::{Checkpoint, Gate, Verdict};
+use mlos_scheduler::Thread;
+use mlos_tensor_mem::Pool;
+use tracing::warn;
+
+use super::run::{Ended, Load, Progress, Running};
+use crate::weaken::{Strength, weaken_current_thread};
+use crate::{Error, limits};
+
+/// What a front tells a lane.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Run this.
+    Start { seq: u64, load: Load },
+    /// Go on with the call that stands at a checkpoint.
+    Continue,
+    /// Set the call that stands at a checkpoint aside.
+    Suspend(usize),
+    /// Take a call that was set aside, and go on with it.
+    Resume(usize),
+    /// Drop every call; the front has forgotten them.
+    Forget,
+}
+
+/// What a lane tells its front.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub thread: Thread,
+    pub seq: u64,
+    pub what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    /// The call stands at a checkpoint, because it was asked to.
+    Checkpoint,
+    /// The call has ended.
+    Ended(Box<Ended>),
+}
+
+/// Asks a running call for something at its next checkpoint: a run's number and what is asked, in one word, so that
+/// a word about a run that has ended never reaches its successor.
+#[derive(Debug, Default)]
+pub(crate) struct Signal(AtomicU64);
+
+const PREEMPT: u64 = 1;
+const CANCEL: u64 = 2;
+const ASK_BITS: u32 = 2;
+
+impl Signal {
+    pub fn preempt(&self, seq: u64) {
+        // Cancel is the stronger word; it is not overwritten.
+        if self.0.load(Ordering::Relaxed) != seq << ASK_BITS | CANCEL {
+            self.0.store(seq << ASK_BITS | PREEMPT, Ordering::Relaxed);
+        }
+    }
+
+    pub fn cancel(&self, seq: u64) {
+        self.0.store(seq << ASK_BITS | CANCEL, Ordering::Relaxed);
+    }
+
+    /// Relaxed, as the word carries everything: no other memory is read on its account.
+    fn verdict(&self, seq: u64) -> Verdict {
+        let word = self.0.load(Ordering::Relaxed);
+        if word >> ASK_BITS != seq {
+            return Verdict::Continue;
+        }
+        if word & CANCEL != 0 {
+            Verdict::Cancel
+        } else {
+            Verdict::Suspend
+        }
+    }
+
+    fn clear(&self, seq: u64) {
+        let asked = seq << ASK_BITS | PREEMPT;
+        let _ = self
+            .0
+            .compare_exchange(asked, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+struct LaneGate {
+    signal: Arc<Signal>,
+    seq: u64,
+}
+
+impl Gate for LaneGate {
+    fn at_checkpoint(&self, _: Checkpoint) -> Verdict {
+        self.signal.verdict(self.seq)
+    }
+
+    fn wants_checkpoint(&self) -> bool {
+        self.signal.verdict(self.seq) != Verdict::Continue
+    }
+}
+
+/// The front's end of a lane. The lane's thread ends when this is dropped and its call is over.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    commands: Sender<Command>,
+    signal: Arc<Signal>,
+    /// What the kernel granted.
+    pub strength: Strength,
+}
+
+/// How strong the lane of a class is against the front, which has the default policy.
+const fn strength_of(class: Class) -> Strength {
+    match class {
+        Class::Realtime | Class::High => Strength::Nice(10),
+        Class::Normal => Strength::Batch,
+        Class::Batch => Strength::Idle,
+    }
+}
+
+impl Lane {
+    /// Starts the lane of a class on a processor.
+    pub fn start(cpu: usize, class: Class, pool: Pool, reports: ReportSender<Report>) -> Result<Self, Error> {
+        let (commands, inbox) = bounded(limits::LANE_COMMANDS_MAX);
+        let (granted_tx, granted_rx) = bounded(1);
+        let signal = Arc::new(Signal::default());
+        let thread = Thread::lane_of(crate::class::to_policy(class));
+        let shared = signal.clone();
+        let name = format!("mlos-{}-{cpu}", class.name());
+        let fault = |source| Error::Start {
+            what: format!("lane {name}"),
+            source,
+        };
+        std::thread::Builder::new()
+            .name(name.clone())
+            .spawn(move || {
+                if !core_affinity::set_for_current(CoreId { id: cpu }) {
+                    warn!(cpu, "a lane could not be pinned to its core");
+                }
+                let _ = granted_tx.send(weaken_current_thread(strength_of(class)));
+                let worker = Worker {
+                    thread,
+                    pool,
+                    reports,
+                    signal: shared,
+                    current: None,
+                    aside: Default::default(),
+                };
+                worker.serve(&inbox);
+            })
+            .map_err(fault)?;
+        let strength = granted_rx
+            .recv()
+            .map_err(|_| fault(std::io::Error::other("its thread ended")))?;
+        if strength != strength_of(class) {
+            warn!(
+                lane = name,
+                held = strength.name(),
+                "the lane is not as weak as it should be"
+            );
+        }
+        Ok(Self {
+            commands,
+            signal,
+            strength,
+        })
+    }
+
+    /// Tells the lane. It never has more than a few commands waiting, since it is told only what its state allows.
+    pub fn tell(&self, command: Command) {
+        if self.commands.send(command).is_err() {
+            tracing::error!("a lane's thread has ended");
+        }
+    }
+
+    pub fn signal(&self) -> &Signal {
+        &self.signal
+    }
+}
+
+struct Worker {
+    thread: Thread,
+    pool: Pool,
+    reports: ReportSender<Report>,
+    signal: Arc<Signal>,
+    current: Option<Running>,
+    aside: [Option<Running>; 4],
+}
+
+impl Worker {
+    fn serve(mut self, inbox: &Receiver<Command>) {
+        while let Ok(command) = inbox.recv() {
+            match command {
+                Command::Start { seq, load } => self.start(seq, load),
+                Command::Continue => self.advance(),
+                Command::Suspend(class) => self.aside[class] = self.current.take(),
+                Command::Resume(class) => {
+                    self.current = self.aside[class].take();
+                    self.advance();
+                }
+                Command::Forget => {
+                    self.current = None;
+                    self.aside = Default::default();
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, seq: u64, load: Load) {
+        let gate = Rc::new(LaneGate {
+            signal: self.signal.clone(),
+            seq,
+        });
+        match Running::start(seq, load, &self.pool, gate) {
+            Ok(running) => {
+                self.current = Some(running);
+                self.advance();
+            }
+            Err(ended) => self.report(seq, What::Ended(Box::new(ended))),
+        }
+    }
+
+    fn advance(&mut self) {
+        let Some(running) = self.current.take() else {
+            return;
+        };
+        let seq = running.seq;
+        match running.resume() {
+            Progress::Suspended(standing) => {
+                self.signal.clear(seq);
+                self.current = Some(standing);
+                self.report(seq, What::Checkpoint);
+            }
+            Progress::Ended(ended) => self.report(seq, What::Ended(Box::new(ended))),
+        }
+    }
+
+    fn report(&self, seq: u64, what: What) {
+        if self
+            .reports
+            .send_blocking(Report {
+                thread: self.thread,
+                seq,
+                what,
+            })
+            .is_err()
+        {
+            tracing::debug!("a lane's front has ended");
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! A shard: one core, its front and its lanes, and the policy that decides for them.
+//!
+//! The front is the executor's thread. It accepts connections, decides, and computes what is short or urgent. Lanes
+//! are weaker threads of the same core for the rest. Everything in [`Shard`] is touched by the front only; other
+//! threads speak to it by [`ShardMessage`] and by the [`lane::Report`]s of its lanes.
+
+mod engine;
+mod front;
+mod job;
+mod lane;
+mod run;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_channel::Receiver;
+use futures_channel::oneshot;
+use mlos_api::{Class, Error};
+use mlos_scheduler::{Event, JobId, ModelIndex, Policy, Thread};
+use mlos_tensor_mem::Pool;
+use tracing::error;
+
+pub(crate) use engine::plugin_error;
+pub(crate) use job::{Done, Reply, Submission};
+
+use crate::actor::{Actor, Mailbox, mailbox, supervise};
+use crate::config::{EngineConfig, PreemptionMode};
+use crate::metrics::ShardCounters;
+use crate::registry::{Graph, Snapshot};
+use crate::topology::Cpu;
+use crate::{clock, executor, limits};
+
+/// What other threads tell a shard.
+pub(crate) enum ShardMessage {
+    /// Run this for a request that another shard accepted.
+    Submit {
+        ticket: u64,
+        submission: Box<Submission>,
+        reply: oneshot::Sender<Reply>,
+    },
+    /// Whoever submitted under this ticket has gone.
+    Cancel { ticket: u64 },
+    /// These are the models now.
+    Publish {
+        snapshot: Arc<Snapshot>,
+        done: oneshot::Sender<()>,
+    },
+    /// Nothing asks for these any more.
+    Retire {
+        models: Vec<ModelIndex>,
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// What the shards know of each other.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    pub inbox: Mailbox<ShardMessage>,
+    pub counters: Arc<ShardCounters>,
+    pub node: usize,
+}
+
+/// What has the turn on a thread, and what is set aside there, by class.
+#[derive(Debug, Default)]
+struct ThreadState {
+    running: Option<run::Run>,
+    aside: [Option<run::Run>; 4],
+}
+
+/// One core's engine.
+pub(crate) struct Shard {
+    pub index: usize,
+    pub pool: Pool,
+    pub counters: Arc<ShardCounters>,
+    pub peers: Vec<Peer>,
+    pub snapshot: RefCell<Arc<Snapshot>>,
+    mode: PreemptionMode,
+    config: Arc<EngineConfig>,
+    policy: RefCell<Policy>,
+    jobs: RefCell<job::Jobs>,
+    threads: RefCell<[ThreadState; 4]>,
+    lanes: Vec<lane::Lane>,
+    front: front::Front,
+    graphs: RefCell<HashMap<ModelIndex, Arc<Graph>>>,
+    /// Jobs that came from other shards, by the ticket these know them by.
+    foreign: RefCell<HashMap<u64, JobId>>,
+    events: RefCell<VecDeque<Event>>,
+    feeding: Cell<bool>,
+    next_seq: Cell<u64>,
+    tick_epoch: Cell<u64>,
+    next_ticket: Cell<u64>,
+    me: Weak<Shard>,
+}
+
+/// What a shard is made of.
+pub(crate) struct Parts {
+    pub index: usize,
+    pub cpu: Cpu,
+    pub pool: Pool,
+    pub config: Arc<EngineConfig>,
+    pub peers: Vec<Peer>,
+    pub inbox: Receiver<ShardMessage>,
+}
+
+impl Shard {
+    /// Starts a shard on the executor of this thread: its lanes, and the tasks that listen to them and to others.
+    pub fn start(parts: Parts) -> Result<Rc<Self>, crate::Error> {
+        let Parts {
+            index,
+            cpu,
+            pool,
+            config,
+            peers,
+            inbox,
+        } = parts;
+        let (reports, reported) = mailbox(limits::REPORTS_MAX);
+        let lanes = if config.preemption == PreemptionMode::Lanes {
+            let classes = [Class::High, Class::Normal, Class::Batch];
+            let start = |class| lane::Lane::start(cpu.index, class, pool.clone(), reports.clone());
+            classes.into_iter().map(start).collect::<Result<Vec<_>, _>>()?
+        } else {
+            Vec::new()
+        };
+        let shard = Rc::new_cyclic(|me| Self {
+            index,
+            counters: peers[index].counters.clone(),
+            peers,
+            snapshot: RefCell::default(),
+            mode: config.preemption,
+            policy: RefCell::new(Policy::new(config.policy())),
+            jobs: RefCell::default(),
+            threads: RefCell::default(),
+            lanes,
+            front: front::Front::default(),
+            graphs: RefCell::default(),
+            foreign: RefCell::default(),
+            events: RefCell::default(),
+            feeding: Cell::new(false),
+            next_seq: Cell::new(1),
+            tick_epoch: Cell::new(0),
+            next_ticket: Cell::new(0),
+            me: me.clone(),
+            pool,
+            config,
+        });
+        let actor = shard.clone();
+        executor::spawn(async move { supervise("shard", inbox, || Inbox(actor.clone())).await });
+        let actor = shard.clone();
+        executor::spawn(async move { supervise("lane reports", reported, || Reports(actor.clone())).await });
+        if shard.mode != PreemptionMode::Lanes {
+            executor::spawn_bulk(front::serve(shard.clone()));
+        }
+        Ok(shard)
+    }
+
+    /// Which mechanism weakens each lane.
+    pub fn lane_names(&self) -> Vec<String> {
+        self.lanes.iter().map(|lane| lane.strength.name()).collect()
+    }
+
+    /// The policy's view of a job that has not been submitted yet.
+    pub fn predict(&self, job: &mlos_scheduler::Job) -> mlos_scheduler::Prediction {
+        self.policy.borrow().predict(clock::now_ns(), job)
+    }
+
+    /// A ticket for a job that another shard is to run.
+    pub fn next_ticket(&self) -> u64 {
+        self.next_ticket.set(self.next_ticket.get() + 1);
+        (self.index as u64) << 48 | self.next_ticket.get()
+    }
+
+    fn lane(&self, thread: Thread) -> &lane::Lane {
+        &self.lanes[thread.index() - 1]
+    }
+
+    fn graph(&self, index: ModelIndex) -> Option<Arc<Graph>> {
+        self.graphs.borrow().get(&index).cloned()
+    }
+
+    /// Takes the new models in. The old ones stay known to the policy until they are retired, for what is in flight.
+    fn take_snapshot(&self, snapshot: Arc<Snapshot>) {
+        for graph in snapshot.entries().flat_map(|entry| &entry.graphs) {
+            let before = self.graphs.borrow_mut().insert(graph.index, graph.clone());
+            if before.is_none_or(|before| !Arc::ptr_eq(&before, graph)) {
+                self.introduce(graph);
+            }
+        }
+        *self.snapshot.borrow_mut() = snapshot;
+    }
+
+    fn introduce(&self, graph: &Graph) {
+        let mut policy = self.policy.borrow_mut();
+        policy.add_model(graph.index, graph.policy);
+        for row in graph.model.slice_profile() {
+            let rows = u32::try_from(row.rows).unwrap_or(u32::MAX);
+            policy.set_profile(graph.index, rows, row.total_ns, row.longest_slice_ns);
+        }
+    }
+
+    fn retire(&self, models: &[ModelIndex]) {
+        for index in models {
+            self.policy.borrow_mut().remove_model(clock::now_ns(), *index);
+            self.graphs.borrow_mut().remove(index);
+        }
+    }
+
+    /// Forgets everything that a panic may have left half done: the policy starts anew, and every job is answered
+    /// with an error. What threads still compute is ignored when it comes.
+    fn start_anew(&self) {
+        error!(
+            shard = self.index,
+            "the shard's engine panicked; its jobs are answered with an error, and it starts anew"
+        );
+        self.events.take();
+        *self.policy.borrow_mut() = Policy::new(self.config.policy());
+        *self.threads.borrow_mut() = Default::default();
+        self.foreign.borrow_mut().clear();
+        self.front.forget();
+        self.lanes
+            .iter()
+            .for_each(|lane| lane.tell(lane::Command::Forget));
+        let graphs: Vec<Arc<Graph>> = self.graphs.borrow().values().cloned().collect();
+        graphs.iter().for_each(|graph| self.introduce(graph));
+        let jobs = self.jobs.borrow_mut().drain();
+        for job in jobs {
+            let _ = job.reply.send(Err(Error::Internal(
+                "the engine of this core had to be restarted".to_owned(),
+            )));
+        }
+    }
+
+    /// Gives queued BATCH work to an idle shard of the same node.
+    fn share_bulk(&self) {
+        if self.peers.len() == 1 || self.policy.borrow().queue_len(mlos_scheduler::Class::Batch) == 0 {
+            return;
+        }
+        let node = self.peers[self.index].node;
+        let idle = |(index, peer): &(usize, &Peer)| {
+            *index != self.index
+                && peer.node == node
+                && peer.counters.bulk_idle.swap(false, Ordering::Relaxed)
+        };
+        let Some((_, thief)) = self.peers.iter().enumerate().find(idle) else {
+            return;
+        };
+        let taken = self
+            .policy
+            .borrow_mut()
+            .take_queued(clock::now_ns(), mlos_scheduler::Class::Batch);
+        let Some(job) = taken.and_then(|taken| self.jobs.borrow_mut().remove(taken.id)) else {
+            return;
+        };
+        if let Some(foreign) = job.foreign {
+            self.foreign.borrow_mut().remove(&foreign);
+        }
+        let job::Job {
+            ticket,
+            work,
+            rows,
+            shape_key,
+            class,
+            deadline_ns,
+            arrived_ns,
+            reply,
+            ..
+        } = job;
+        let work = work.expect("a job that has not begun has its work");
+        let on_miss = mlos_api::OnMiss::Degrade;
+        let submission = Submission {
+            ticket,
+            work,
+            rows,
+            shape_key,
+            class,
+            deadline_ns,
+            on_miss,
+            arrived_ns,
+        };
+        let message = ShardMessage::Submit {
+            ticket: self.next_ticket(),
+            submission: Box::new(submission),
+            reply,
+        };
+        if let Err(refused) = thief.inbox.try_send(message)
+            && let ShardMessage::Submit {
+                submission, reply, ..
+            } = refused.into_inner()
+        {
+            self.submit(*submission, None, reply);
+        }
+    }
+
+    /// A lane's call stands at a checkpoint.
+    fn checkpoint(&self, thread: Thread, seq: u64) {
+        let current = self.threads.borrow()[thread.index()]
+            .running
+            .as_ref()
+            .is_some_and(|run| run.seq == seq);
+        if current {
+            self.feed(Event::Checkpoint { thread });
+        }
+    }
+}
+
+struct Inbox(Rc<Shard>);
+
+impl Actor for Inbox {
+    type Message = ShardMessage;
+
+    async fn handle(&mut self, message: ShardMessage) {
+        let shard = &self.0;
+        match message {
+            ShardMessage::Submit {
+                ticket,
+                submission,
+                reply,
+            } => {
+                shard.submit(*submission, Some(ticket), reply);
+            }
+            ShardMessage::Cancel { ticket } => {
+                let job = shard.foreign.borrow().get(&ticket).copied();
+                if let Some(job) = job {
+                    shard.feed(Event::Cancel { job });
+                }
+            }
+            ShardMessage::Publish { snapshot, done } => {
+                shard.take_snapshot(snapshot);
+                let _ = done.send(());
+            }
+            ShardMessage::Retire { models, done } => {
+                shard.retire(&models);
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+struct Reports(Rc<Shard>);
+
+impl Actor for Reports {
+    type Message = lane::Report;
+
+    async fn handle(&mut self, report: lane::Report) {
+        let lane::Report { thread, seq, what } = report;
+        match what {
+            lane::What::Checkpoint => self.0.checkpoint(thread, seq),
+            lane::What::Ended(ended) => self.0.ended(thread, seq, *ended),
+        }
+    }
+}

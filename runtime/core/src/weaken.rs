@@ -1,0 +1,76 @@
+//! How strong a thread is against the others of its core.
+//!
+//! No privilege is needed to make a thread weaker. The front keeps the default policy; a lane is weaker the less
+//! urgent its class is, so that the kernel hands the core to the front within microseconds of its waking.
+
+use rustix::process::setpriority_process;
+use thread_priority::{
+    NormalThreadSchedulePolicy as Policy, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
+};
+
+/// A scheduling policy and a nice value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strength {
+    /// `SCHED_OTHER` with this nice value.
+    Nice(i32),
+    /// `SCHED_BATCH` with nice 19: never preempts on waking.
+    Batch,
+    /// `SCHED_IDLE`: runs when nothing else wants the core.
+    Idle,
+}
+
+impl Strength {
+    /// Name of the mechanism, as `/stats` shows it.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            Self::Nice(nice) => format!("SCHED_OTHER nice {nice}"),
+            Self::Batch => "SCHED_BATCH nice 19".to_owned(),
+            Self::Idle => "SCHED_IDLE".to_owned(),
+        }
+    }
+}
+
+/// Makes the calling thread this strong. Returns what holds now: where a policy is refused, the weakest nice value.
+#[must_use]
+pub fn weaken_current_thread(strength: Strength) -> Strength {
+    match strength {
+        Strength::Nice(nice) => renice(nice),
+        Strength::Batch => become_policy(Policy::Batch)
+            .then_some(strength)
+            .unwrap_or_else(|| renice(19)),
+        Strength::Idle => become_policy(Policy::Idle)
+            .then_some(strength)
+            .unwrap_or_else(|| renice(19)),
+    }
+}
+
+/// On Linux a nice value belongs to the thread that sets it, not to its process.
+fn renice(nice: i32) -> Strength {
+    Strength::Nice(if setpriority_process(None, nice).is_ok() {
+        nice
+    } else {
+        0
+    })
+}
+
+/// The answer is what the kernel says afterwards: the call may fail on the nice value after it has set the policy.
+fn become_policy(policy: Policy) -> bool {
+    let wanted = ThreadSchedulePolicy::Normal(policy);
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, wanted);
+    thread_schedule_policy().is_ok_and(|now| now == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_can_be_weakened_without_privilege() {
+        for strength in [Strength::Nice(10), Strength::Batch, Strength::Idle] {
+            let held = std::thread::scope(|scope| scope.spawn(|| weaken_current_thread(strength)).join());
+            assert_eq!(held.expect("the thread does not panic"), strength);
+        }
+    }
+}
