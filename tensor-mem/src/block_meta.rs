@@ -13,12 +13,17 @@ pub(crate) struct BlockMeta {
 const SHARES_MAX: u32 = i32::MAX as u32;
 
 impl BlockMeta {
-    #[cfg(any(test, loom))]
+    #[cfg(loom)]
     pub(crate) fn new() -> Self {
         Self {
             link: AtomicU32::new(0),
             shares: AtomicU32::new(0),
         }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn shares(&self) -> u32 {
+        self.shares.load(Ordering::Relaxed)
     }
 
     pub(crate) fn link(&self) -> &AtomicU32 {

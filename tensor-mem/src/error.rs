@@ -100,7 +100,7 @@ pub enum Error {
     /// A writer was given more elements than the shape has.
     #[error("more elements than the tensor's shape has")]
     Full,
-    /// An entry of that key is pinned in the cache and cannot be replaced, or there is no room beside pinned ones.
+    /// A cache has no room for a tensor beside those that are pinned.
     #[error("cache of {limit} bytes is full: {asked} bytes asked, {pinned} bytes are pinned")]
     CacheFull {
         /// Bytes asked for.

@@ -40,6 +40,17 @@ pub(crate) struct Growth {
     extents_free: Vec<usize>,
 }
 
+/// What was taken back from a class.
+#[derive(Default)]
+pub(crate) struct Reclaimed {
+    /// Bytes that no longer count against the limit.
+    pub(crate) committed: usize,
+    /// Those of them that the kernel got.
+    pub(crate) returned: usize,
+    /// Extents to unmap, by being dropped: where that takes long, not under the lock.
+    segments: Vec<Arc<Segment>>,
+}
+
 /// How many blocks of a class one chunk gives.
 const fn chunk_blocks(class: usize) -> usize {
     let fit = CHUNK_BYTES / class::block_bytes(class);
@@ -220,28 +231,29 @@ impl Growth {
                 return;
             }
             let wanted = (self.committed + size).saturating_sub(self.limit);
-            self.evictions += u64::from(self.reclaim_class(store, victim, wanted) > 0);
+            let reclaimed = self.reclaim_class(store, victim, wanted);
+            self.evictions += u64::from(reclaimed.committed > 0);
         }
     }
 
-    /// Gives free memory of one class back to the kernel, about `wanted` bytes, and returns how much it was.
-    pub(crate) fn reclaim_class(&mut self, store: &Store, class: usize, wanted: usize) -> usize {
+    /// Takes free memory back from one class, about `wanted` bytes of it.
+    pub(crate) fn reclaim_class(&mut self, store: &Store, class: usize, wanted: usize) -> Reclaimed {
         if self.blocks[class] == 0 {
-            return 0;
+            return Reclaimed::default();
         }
-        let freed = if is_extent_class(class) {
+        let reclaimed = if is_extent_class(class) {
             self.drop_extents(store, class, wanted)
         } else {
             self.punch_chunks(store, class)
         };
-        self.committed -= freed;
-        self.blocks[class] -= freed / class::block_bytes(class);
-        freed
+        self.committed -= reclaimed.committed;
+        self.blocks[class] -= reclaimed.committed / class::block_bytes(class);
+        reclaimed
     }
 
-    fn drop_extents(&mut self, store: &Store, class: usize, wanted: usize) -> usize {
-        let mut freed = 0;
-        while freed < wanted
+    fn drop_extents(&mut self, store: &Store, class: usize, wanted: usize) -> Reclaimed {
+        let mut reclaimed = Reclaimed::default();
+        while reclaimed.committed < wanted
             && let Some(index) = store.pop(class)
         {
             let Place::Extent { slot } = place(index) else {
@@ -250,33 +262,48 @@ impl Growth {
             store.set_extent_base(slot, std::ptr::null_mut());
             if let Some(segment) = self.extents[slot].take() {
                 self.reserved -= segment.len();
+                reclaimed.segments.push(segment);
             }
             self.extents_free.push(slot);
-            freed += class::block_bytes(class);
+            reclaimed.committed += class::block_bytes(class);
         }
-        freed
+        reclaimed.returned = reclaimed.committed;
+        reclaimed
     }
 
     /// Punches out the chunks of a class whose every block is free. The class's free blocks are taken off its stack
     /// for the time; who finds it empty waits for the lock that we hold, and looks again.
-    fn punch_chunks(&mut self, store: &Store, class: usize) -> usize {
+    fn punch_chunks(&mut self, store: &Store, class: usize) -> Reclaimed {
         let first = store.take_all(class);
         let idle = self.idle_chunks(store, first);
         push_back_except(store, class, first, &idle);
-        let mut freed = 0;
+        let mut reclaimed = Reclaimed::default();
         for chunk in idle {
             let len = self.carved[chunk] * class::block_bytes(class);
-            let Chunk { segment, offset, .. } = store.chunk(chunk);
-            if segment.punch(*offset..*offset + len).is_err() {
-                self.fallbacks += 1;
+            if self.punch(store.chunk(chunk)) {
+                reclaimed.returned += len;
             }
             if self.carving[class] == Some(chunk) {
                 self.carving[class] = None;
             }
             self.chunks_free.push(chunk);
-            freed += len;
+            reclaimed.committed += len;
         }
-        freed
+        reclaimed
+    }
+
+    /// Gives a chunk's pages back to the kernel, and says whether it could.
+    fn punch(&mut self, chunk: &Chunk) -> bool {
+        if chunk.segment.pages() == Pages::ReservedHuge {
+            // They would go back to the administrator's stock, and a later touch could find it empty: SIGBUS.
+            return false;
+        }
+        let punched = chunk
+            .segment
+            .punch(chunk.offset..chunk.offset + CHUNK_BYTES)
+            .is_ok();
+        self.fallbacks += u64::from(!punched);
+        punched
     }
 
     /// The chunks all of whose carved blocks are in this list.

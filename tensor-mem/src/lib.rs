@@ -30,6 +30,11 @@
 //! Deliberately not here: strides and arithmetic (plugins compute), device memory, and any policy about *whose* tensors
 //! deserve memory: that is the scheduler's and the runtime's.
 
+#![cfg_attr(
+    loom,
+    expect(dead_code, reason = "limits and sizes of what is not built under loom")
+)]
+
 // Under loom only the parts that threads share are built: see `sync.rs` and `loom_tests.rs`.
 #[cfg(not(loom))]
 mod block;
@@ -42,6 +47,8 @@ mod free_stack;
 #[cfg(not(loom))]
 mod growth;
 pub mod limits;
+#[cfg(all(loom, test))]
+mod loom_tests;
 #[cfg(not(loom))]
 mod lru;
 #[cfg(not(loom))]

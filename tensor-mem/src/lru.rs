@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::limits::ALIGN_BYTES;
 use crate::tensor::Tensor;
 use crate::uninit::TensorUninit;
 use crate::{DType, Error, Pool, Shape};
@@ -41,7 +42,7 @@ pub struct LruStats {
     pub limit: usize,
     /// Tensors held.
     pub entries: usize,
-    /// Their bytes.
+    /// Their bytes; each counts for 64 at least.
     pub bytes: usize,
     /// The bytes of those that are pinned.
     pub pinned_bytes: usize,
@@ -94,12 +95,10 @@ impl TensorLru {
 
     /// Keeps a tensor, in the place of an earlier one of the same key, and evicts others to stay under the limit.
     pub fn insert(&mut self, key: u64, tensor: Tensor) -> Result<(), Error> {
-        let asked = tensor.byte_len();
-        let replaced = match self.by_key.get(&key) {
-            Some(&at) if self.entries[at].pins > 0 => return Err(Error::Pinned { key }),
-            Some(&at) => self.entries[at].byte_len(),
-            None => 0,
-        };
+        let asked = charge(&tensor);
+        if self.by_key.get(&key).is_some_and(|&at| self.entries[at].pins > 0) {
+            return Err(Error::Pinned { key });
+        }
         let pinned = self.stats.pinned_bytes;
         if pinned
             .checked_add(asked)
@@ -111,7 +110,6 @@ impl TensorLru {
                 pinned,
             });
         }
-        debug_assert!(self.stats.bytes >= replaced);
         self.remove(key);
         while self.stats.bytes + asked > self.limit_bytes && self.evict() {}
         self.add(key, tensor);
@@ -124,10 +122,10 @@ impl TensorLru {
         if self.entries[at].pins == 0 {
             self.unlink(at);
         } else {
-            self.stats.pinned_bytes -= self.entries[at].byte_len();
+            self.stats.pinned_bytes -= self.entries[at].charge();
         }
         self.stats.entries -= 1;
-        self.stats.bytes -= self.entries[at].byte_len();
+        self.stats.bytes -= self.entries[at].charge();
         let entry = &mut self.entries[at];
         entry.pins = 0;
         entry.newer = self.free;
@@ -142,7 +140,7 @@ impl TensorLru {
         };
         if self.entries[at].pins == 0 {
             self.unlink(at);
-            self.stats.pinned_bytes += self.entries[at].byte_len();
+            self.stats.pinned_bytes += self.entries[at].charge();
         }
         self.entries[at].pins += 1;
         true
@@ -158,7 +156,7 @@ impl TensorLru {
         }
         self.entries[at].pins -= 1;
         if self.entries[at].pins == 0 {
-            self.stats.pinned_bytes -= self.entries[at].byte_len();
+            self.stats.pinned_bytes -= self.entries[at].charge();
             self.link_newest(at);
         }
         true
@@ -173,11 +171,22 @@ impl TensorLru {
         self.remove(self.entries[self.oldest].key).is_some()
     }
 
-    /// A loan from the pool; when that is exhausted, cached tensors make room for it.
+    /// As [`Pool::loan`]; when the pool is exhausted, cached tensors make room.
     pub fn loan(&mut self, dtype: DType, shape: Shape) -> Result<TensorUninit, Error> {
-        let pool = self.pool.clone();
+        self.evict_for(|pool| pool.loan(dtype, shape))
+    }
+
+    /// As [`Pool::loan_bytes`]; when the pool is exhausted, cached tensors make room.
+    pub fn loan_bytes(&mut self, dtype: DType, shape: Shape, byte_len: usize) -> Result<TensorUninit, Error> {
+        self.evict_for(|pool| pool.loan_bytes(dtype, shape, byte_len))
+    }
+
+    fn evict_for(
+        &mut self,
+        loan: impl Fn(&Pool) -> Result<TensorUninit, Error>,
+    ) -> Result<TensorUninit, Error> {
         loop {
-            match pool.loan(dtype, shape) {
+            match loan(&self.pool) {
                 // What the pool could never serve must not cost the cache anything.
                 Err(Error::Exhausted { asked, limit, .. }) if asked <= limit && self.evict() => {}
                 done => return done,
@@ -192,7 +201,7 @@ impl TensorLru {
 
     fn add(&mut self, key: u64, tensor: Tensor) {
         self.stats.entries += 1;
-        self.stats.bytes += tensor.byte_len();
+        self.stats.bytes += charge(&tensor);
         self.stats.insertions += 1;
         let entry = Entry {
             key,
@@ -239,7 +248,12 @@ impl TensorLru {
 }
 
 impl Entry {
-    fn byte_len(&self) -> usize {
-        self.tensor.as_ref().map_or(0, Tensor::byte_len)
+    fn charge(&self) -> usize {
+        self.tensor.as_ref().map_or(0, charge)
     }
+}
+
+/// What a tensor counts for: at least the smallest block, so that the limit also bounds the number of entries.
+fn charge(tensor: &Tensor) -> usize {
+    tensor.byte_len().max(ALIGN_BYTES)
 }

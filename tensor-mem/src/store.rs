@@ -64,8 +64,8 @@ pub(crate) struct Store {
     extents: Box<[Extent]>,
     in_use: AtomicUsize,
     high_water: AtomicUsize,
-    /// Locked to carve new blocks and to trim, which a pool does while it warms up and when it is full. The clean path
-    /// (pop, push) never waits for it. A lock and not an actor, as loans are made from several threads.
+    /// Locked to carve new blocks and to trim, which a pool does while it warms up and when it is full. Loans of memory
+    /// that is there already, and all returns, never touch it. A lock and not an actor, as loans are made from several threads.
     growth: Mutex<Growth>,
 }
 
@@ -202,10 +202,12 @@ impl Store {
     }
 
     pub(crate) fn trim(&self) -> usize {
-        (0..CLASSES)
-            .rev()
-            .map(|class| self.growth().reclaim_class(self, class, usize::MAX))
-            .sum()
+        let reclaim = |class| {
+            // The lock is gone when the extents are unmapped: that takes milliseconds, and others may want to grow.
+            let reclaimed = self.growth().reclaim_class(self, class, usize::MAX);
+            reclaimed.returned
+        };
+        (0..CLASSES).rev().map(reclaim).sum()
     }
 
     pub(crate) fn stats(&self) -> PoolStats {

@@ -18,6 +18,13 @@ use crate::{DType, Error, Pool, Shape};
 /// of them is dropped, on whichever thread that happens.
 ///
 /// A tensor starts 64-byte aligned; a view of rows starts where its first row does, aligned for its elements.
+///
+/// ```compile_fail,E0599
+/// # use mlos_tensor_mem::{DType, Pool, PoolConfig, Shape};
+/// # let pool = Pool::new(PoolConfig::default()).unwrap();
+/// let tensor = pool.loan(DType::F32, Shape::new(&[2]).unwrap()).unwrap().zeroed().freeze();
+/// tensor.bytes_mut(); // no such method: others may be reading
+/// ```
 pub struct Tensor {
     block: Block,
     start: NonNull<u8>,

@@ -9,7 +9,7 @@ use crate::{DType, Error, Shape};
 
 /// A tensor with one owner, who may change it. [`freeze`](Self::freeze) makes it shareable, and consumes it:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0382
 /// # use mlos_tensor_mem::{DType, Pool, PoolConfig, Shape};
 /// # let pool = Pool::new(PoolConfig::default()).unwrap();
 /// let mut tensor = pool.loan(DType::F32, Shape::new(&[2]).unwrap()).unwrap().zeroed();
@@ -17,7 +17,7 @@ use crate::{DType, Error, Shape};
 /// tensor.bytes_mut()[0] = 1; // moved: nobody writes what others read
 /// ```
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// # use mlos_tensor_mem::{DType, Pool, PoolConfig, Shape};
 /// # let pool = Pool::new(PoolConfig::default()).unwrap();
 /// let tensor = pool.loan(DType::F32, Shape::new(&[2]).unwrap()).unwrap().zeroed();

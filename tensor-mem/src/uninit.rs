@@ -12,14 +12,14 @@ use crate::{DType, Error, Shape};
 /// A loan whose bytes are not yet a tensor's: they may hold what an earlier tensor left there, perhaps another
 /// client's, so they cannot be read until they have been written.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// # use mlos_tensor_mem::{DType, Pool, PoolConfig, Shape};
 /// # let pool = Pool::new(PoolConfig::default()).unwrap();
 /// let loan = pool.loan(DType::F32, Shape::new(&[2]).unwrap()).unwrap();
 /// loan.bytes(); // no such method before the tensor is written
 /// ```
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// # use mlos_tensor_mem::{DType, Pool, PoolConfig, Shape};
 /// # let pool = Pool::new(PoolConfig::default()).unwrap();
 /// let loan = pool.loan(DType::F32, Shape::new(&[2]).unwrap()).unwrap();
