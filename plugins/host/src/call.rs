@@ -195,15 +195,17 @@ impl Running {
         pool: &Pool,
         gate: Rc<dyn Gate>,
     ) -> Result<Self, Box<(Work, Error)>> {
-        let mut views = Views::default();
         let ready = work.part(rows).and_then(|part| {
-            let rows = part.as_ref().map(|part| &part.rows);
-            views.lay_out(work.inputs(), rows, work.model().input_names())?;
+            let rows = part
+                .as_ref()
+                .filter(|part| part.rows.len() < part.total)
+                .map(|part| &part.rows);
+            let views = Views::cut(work.inputs(), rows)?;
             let stack = PooledStack::take()?;
             work.model().begin()?;
-            Ok((part, stack))
+            Ok((part, views, stack))
         });
-        let (part, stack) = match ready {
+        let (part, views, stack) = match ready {
             Ok(ready) => ready,
             Err(error) => return Err(Box::new((work, error))),
         };
@@ -301,15 +303,17 @@ impl State {
             error_text: Cell::new(None),
             refusal: Cell::new(None),
         }));
-        let state = StatePtr(state);
-        let this = state.get();
-        // SAFETY: nobody else knows the cell's address yet.
-        let abi = unsafe { &mut *this.abi.get() };
+        // SAFETY: allocated above and nobody else's yet; from here on it does not move.
+        let this = unsafe { &mut *state };
+        if let Some(work) = this.work.get_mut() {
+            this.views.lay_out(work.inputs(), this.model.input_names());
+        }
+        let abi = this.abi.get_mut();
         abi.inputs = this.views.tensors().as_ptr();
         abi.input_count = this.views.tensors().len() as u32;
         abi.outputs_wanted = this.outputs_wanted.as_ptr();
         abi.output_count = this.outputs_wanted.len() as u32;
-        state
+        StatePtr(state)
     }
 
     /// The call as the plugin knows it.

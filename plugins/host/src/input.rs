@@ -5,6 +5,7 @@ use crate::error::Error;
 use mlos_smi::{Dim, abi};
 use mlos_tensor_mem::Tensor;
 use smallvec::SmallVec;
+use std::ffi::{CString, c_char};
 use std::ops::Range;
 use std::ptr;
 
@@ -88,30 +89,32 @@ pub(crate) fn common_rows(specs: &[TensorSpec], inputs: &[Option<Tensor>]) -> Re
     })
 }
 
-/// The inputs of one part as the plugin sees them. Not to be moved once `lay_out` was called.
-#[derive(Default)]
+/// The inputs of one part as the plugin sees them.
 pub(crate) struct Views {
-    /// Row views; empty when the whole is run. They keep the memory.
-    rows: SmallVec<[Option<Tensor>; 4]>,
+    /// Row views, which keep the memory; `None` when the whole is run.
+    rows: Option<SmallVec<[Option<Tensor>; 4]>>,
     shapes: SmallVec<[i64; 16]>,
     tensors: SmallVec<[abi::Tensor; 4]>,
 }
 
 impl Views {
-    /// Lays out `inputs`, or these rows of them, named as in `names`.
-    pub(crate) fn lay_out(
-        &mut self,
-        inputs: &[Option<Tensor>],
-        rows: Option<&Range<usize>>,
-        names: &[std::ffi::CString],
-    ) -> Result<(), Error> {
-        if let Some(rows) = rows {
-            for input in inputs {
-                self.rows
-                    .push(input.as_ref().map(|input| input.rows(rows.clone())).transpose()?);
-            }
-        }
-        let inputs = if rows.is_some() { &self.rows[..] } else { inputs };
+    /// Cuts `inputs` to these rows, or to none.
+    pub(crate) fn cut(inputs: &[Option<Tensor>], rows: Option<&Range<usize>>) -> Result<Self, Error> {
+        let rows = rows.map(|rows| {
+            let cut =
+                |input: &Option<Tensor>| input.as_ref().map(|input| input.rows(rows.clone())).transpose();
+            inputs.iter().map(cut).collect::<Result<_, _>>()
+        });
+        Ok(Self {
+            rows: rows.transpose()?,
+            shapes: SmallVec::new(),
+            tensors: SmallVec::new(),
+        })
+    }
+
+    /// Writes the ABI's tensors. They point into `self`, which must not move from here on.
+    pub(crate) fn lay_out(&mut self, inputs: &[Option<Tensor>], names: &[CString]) {
+        let inputs = self.rows.as_deref().unwrap_or(inputs);
         for input in inputs.iter().flatten() {
             self.shapes
                 .extend(input.shape().dims().iter().map(|&size| size as i64));
@@ -121,7 +124,6 @@ impl Views {
             self.tensors.push(raw(input.as_ref(), shape, name.as_ptr()));
             shape = shape.wrapping_add(input.as_ref().map_or(0, |input| input.shape().rank()));
         }
-        Ok(())
     }
 
     pub(crate) fn tensors(&self) -> &[abi::Tensor] {
@@ -129,7 +131,7 @@ impl Views {
     }
 }
 
-fn raw(input: Option<&Tensor>, shape: *const i64, name: *const std::ffi::c_char) -> abi::Tensor {
+fn raw(input: Option<&Tensor>, shape: *const i64, name: *const c_char) -> abi::Tensor {
     let absent = abi::Tensor {
         name,
         dtype: abi::ABSENT,

@@ -11,7 +11,7 @@ pub(crate) struct Output {
     pub(crate) wanted: bool,
     /// For all rows; allocated by the first part that asks.
     memory: Option<TensorUninit>,
-    /// The part that is being run has asked.
+    /// The run that is under way has asked.
     asked: bool,
 }
 
@@ -22,7 +22,7 @@ pub(crate) struct Demand<'a> {
     pub(crate) size_bytes: u64,
 }
 
-/// The part that is being run: these of so many rows.
+/// What is being run of a batch that may be split: these of so many rows, all or some.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub(crate) rows: Range<usize>,
@@ -55,12 +55,12 @@ impl Output {
         }
     }
 
-    /// A part, or the whole, begins.
+    /// A run begins.
     pub(crate) fn begin(&mut self) {
         self.asked = false;
     }
 
-    /// Whether the part that was run has asked for memory.
+    /// Whether the run has asked for memory.
     pub(crate) fn was_asked(&self) -> bool {
         self.asked
     }
@@ -86,7 +86,7 @@ impl Output {
     }
 
     fn whole(&mut self, dtype: DType, shape: Shape, bytes: usize, pool: &Pool) -> Result<*mut u8, Refusal> {
-        // What an earlier, failed run left is dropped first: it may be just the memory that is missing.
+        // What an earlier, failed run left goes first: it may be just the memory that is missing.
         self.memory = None;
         let loan = pool.loan_bytes(dtype, shape, bytes).map_err(Refusal::Memory)?;
         Ok(self.memory.insert(loan).as_mut_ptr())
@@ -95,11 +95,13 @@ impl Output {
     fn rows(&mut self, dtype: DType, shape: Shape, part: &Part, pool: &Pool) -> Result<*mut u8, Refusal> {
         let count = part.rows.len();
         if shape.dims().first() != Some(&count) {
-            return Err(Refusal::Wrong(format!(
-                "has shape {shape} for a part of {count} rows"
-            )));
+            return Err(Refusal::Wrong(format!("has shape {shape} for {count} rows")));
         }
         let full = shape.with_dim0(part.total);
+        if part.rows.start == 0 {
+            // What an earlier, failed run left.
+            self.memory = None;
+        }
         let memory = match &mut self.memory {
             Some(memory) if *memory.shape() == full => memory,
             Some(memory) => {

@@ -24,7 +24,7 @@ pub struct Work {
     /// Rows of the whole, if it can be split.
     rows: Option<usize>,
     rows_done: usize,
-    whole_done: bool,
+    done: bool,
 }
 
 impl Work {
@@ -57,7 +57,7 @@ impl Work {
             outputs,
             rows,
             rows_done: 0,
-            whole_done: false,
+            done: false,
         })
     }
 
@@ -83,7 +83,7 @@ impl Work {
 
     /// Whether everything has been run.
     pub fn is_done(&self) -> bool {
-        self.whole_done || self.rows.is_some_and(|rows| rows > 0 && self.rows_done == rows)
+        self.done
     }
 
     /// The produced outputs with their indices, ascending.
@@ -120,18 +120,18 @@ impl Work {
         Ok(finished)
     }
 
-    /// The part that `rows` names, if it is the next one.
+    /// The part that `rows` names, if it is the next one; without a name, the rest. `None`: there are no rows to count.
     pub(crate) fn part(&self, rows: Option<Range<usize>>) -> Result<Option<Part>, Error> {
         let refuse = |problem: String| Err(Error::Request { problem });
         if self.is_done() {
             return refuse("the work is done already".into());
         }
-        let (total, rows) = match (self.rows, rows) {
-            (_, None) if self.rows_done == 0 => return Ok(None),
-            (Some(total), rows) => (total, rows.unwrap_or(self.rows_done..total)),
-            (None, _) => return refuse("the model's batch cannot be split".into()),
+        let Some(total) = self.rows else {
+            return rows.map_or(Ok(None), |_| refuse("the model's batch cannot be split".into()));
         };
-        if rows.start != self.rows_done || rows.start >= rows.end || rows.end > total {
+        let rows = rows.unwrap_or(self.rows_done..total);
+        let is_next = rows.start == self.rows_done && rows.end <= total;
+        if !is_next || (rows.is_empty() && total > 0) {
             let done = self.rows_done;
             return refuse(format!(
                 "part {rows:?} does not follow the {done} rows done of {total}"
@@ -143,13 +143,8 @@ impl Work {
     /// The plugin has returned success for a part.
     pub(crate) fn complete(&mut self, part: Option<&Part>) {
         self.outputs.iter_mut().for_each(Output::discard_unwanted);
-        match part {
-            Some(part) => self.rows_done = part.rows.end,
-            None => {
-                self.rows_done = self.rows.unwrap_or(0);
-                self.whole_done = true;
-            }
-        }
+        self.rows_done = part.map_or(0, |part| part.rows.end);
+        self.done = part.is_none_or(|part| part.rows.end == part.total);
     }
 }
 
