@@ -40,8 +40,8 @@ pub enum ExternalData {
 }
 
 impl Graph {
-    /// Writes the graph to `path`, and weights to `<path>.data` where `external` says so. An existing file is
-    /// replaced as a whole: a reader sees the old model or the new one.
+    /// Writes the graph to `path`, and weights to `<path>.data` where `external` says so. Each file is written under
+    /// another name and moved into place, so nobody reads half of one.
     ///
     /// # Errors
     /// From the file system; [`io::ErrorKind::InvalidInput`] when the model file itself would be 2 GiB or more.
@@ -55,7 +55,8 @@ impl Graph {
         let plan = Plan::new(self, external, &data_name);
         let head = self.head();
         let graph_bytes = head.graph.len() as u64 + plan.weights.iter().map(Planned::field_len).sum::<u64>();
-        if graph_bytes + head.model.len() as u64 + 16 > FILE_BYTES_MAX {
+        let graph_field_bytes = 1 + prost::length_delimiter_len(graph_bytes as usize) as u64 + graph_bytes;
+        if head.model.len() as u64 + graph_field_bytes > FILE_BYTES_MAX {
             let message = format!(
                 "model {} takes {graph_bytes} bytes, and a protobuf file must stay under 2 GiB: save with ExternalData::Above",
                 self.name
