@@ -1,16 +1,50 @@
 //! Answers: the one place where statuses are given out.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
+use mlos_api::limits::BREATHE_BYTES;
 use mlos_api::{Error, Kind};
 use serde::Serialize;
 
 use crate::router;
 
-/// An answer as hyper sends it: its length is known, so it leaves in one piece.
-pub(crate) type Answer = Response<Full<Bytes>>;
+/// An answer as hyper sends it.
+pub(crate) type Answer = Response<Pieces>;
+
+/// A body of known length. What is small leaves in one write with its head; what is large is handed to hyper piece
+/// by piece, so that laying it into the connection's buffer holds the thread for microseconds only.
+#[derive(Default)]
+pub(crate) struct Pieces(Bytes);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.0.is_empty() {
+            return Poll::Ready(None);
+        }
+        let len = self.0.len().min(BREATHE_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.0.split_to(len)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len() as u64)
+    }
+}
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -221,13 +255,13 @@ pub(crate) fn metrics_text(text: String) -> Answer {
 
 /// An answer without a body.
 pub(crate) fn empty(status: u16) -> Answer {
-    let mut answer = Answer::new(Full::default());
+    let mut answer = Answer::new(Pieces::default());
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     answer
 }
 
 fn with_type(status: u16, content_type: HeaderValue, body: Bytes) -> Answer {
-    let mut answer = Answer::new(Full::new(body));
+    let mut answer = Answer::new(Pieces(body));
     // All numbers here are constants between 200 and 504.
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     answer.headers_mut().insert(CONTENT_TYPE, content_type);

@@ -75,23 +75,20 @@ async fn infer<S: Service, T: Timer>(
     body: Incoming,
 ) -> Result<Answer, Refusal> {
     let service = &desk.service;
-    let media = decode::Media::of(&head.headers)?;
+    let mut envelope = decode::Envelope::open(&head.headers)?;
     // Before the body is read: a request for a model that is not there need not be sent.
     let detail = service.model(model)?;
-    let controls = decode::Controls::from_headers(&head.headers)?;
     let received = receive(desk, body).await?;
-    let request = decode::request(
-        model,
-        controls,
-        media,
-        received.bytes.clone(),
-        &detail,
-        service.pool(),
-    )?;
+    envelope.body = received.bytes.clone();
+    let breathe = async || service.breathe().await;
+    let request = decode::request(model, envelope, &detail, service.pool(), &breathe).await?;
     // A body may be large, and an inference long.
     drop(received);
     let response = service.infer(request).await?;
-    Ok(answer::json_text(200, encode::response(&response)))
+    Ok(answer::json_text(
+        200,
+        encode::response(&response, &breathe).await,
+    ))
 }
 
 fn health<S: Service>(service: &S) -> Answer {

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod breath;
 mod config;
 mod connection;
 mod cors;
@@ -22,6 +23,7 @@ mod decode;
 mod encode;
 mod error;
 mod handlers;
+mod json;
 mod limits;
 mod metrics;
 mod receive;
@@ -32,6 +34,8 @@ mod watch;
 
 pub use config::{Config, Edge};
 pub use connection::serve_connection;
+pub use decode::{Media, read_request};
+pub use encode::write_response;
 pub use error::Error;
 pub use hyper::rt::{Read, Write};
 pub use limits::Limits;

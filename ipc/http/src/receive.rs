@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
-use mlos_api::Error;
+use mlos_api::{Error, Service};
 
 use crate::Timer;
 use crate::answer::Refusal;
@@ -25,7 +25,7 @@ pub(crate) struct Received<'a> {
 ///
 /// What is too large by its own word is refused before it is polled, so a client that asked `Expect: 100-continue`
 /// never sends it.
-pub(crate) async fn receive<'a, S, T: Timer>(
+pub(crate) async fn receive<'a, S: Service, T: Timer>(
     desk: &'a Desk<S, T>,
     mut body: Incoming,
 ) -> Result<Received<'a>, Refusal> {
@@ -49,6 +49,7 @@ pub(crate) async fn receive<'a, S, T: Timer>(
     while let Some(bytes) = next {
         take(desk, &mut share, (whole.len() + bytes.len()) as u64)?;
         whole.extend_from_slice(&bytes);
+        desk.service.breathe().await;
         next = piece(&desk.watch, &mut body).await?;
     }
     Ok(finished(desk, whole.into(), share))

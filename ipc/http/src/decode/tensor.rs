@@ -1,0 +1,272 @@
+//! An array of a body into a tensor.
+
+use std::borrow::Cow;
+
+use half::{bf16, f16};
+use mlos_api::limits::BREATHE_BYTES;
+use mlos_api::{Error, TensorSpec};
+use mlos_tensor_mem::{DType, Element, ErrorKind, Pool, Shape, Tensor, Writer};
+
+use super::{invalid, shape};
+use crate::json::{Cursor, Fault, Number, Value};
+
+/// When a full pool is worth asking again.
+const RETRY_AFTER_MS: u64 = 100;
+
+/// Reads the value at the cursor, whose text ends with it, into a loan.
+pub(super) async fn read(
+    pool: &Pool,
+    spec: &TensorSpec,
+    value: &Value,
+    cursor: Cursor<'_>,
+    breathe: &impl AsyncFn(),
+) -> Result<Tensor, Error> {
+    let shape = shape::of(spec, value).map_err(|reason| invalid(spec, reason))?;
+    let mut source = Source {
+        cursor,
+        lists: Lists::new(value),
+        spec,
+        breathe,
+    };
+    match spec.dtype {
+        DType::Bool => source.numbers(writer::<bool>(pool, spec, shape)?).await,
+        DType::U8 => source.numbers(writer::<u8>(pool, spec, shape)?).await,
+        DType::U16 => source.numbers(writer::<u16>(pool, spec, shape)?).await,
+        DType::U32 => source.numbers(writer::<u32>(pool, spec, shape)?).await,
+        DType::U64 => source.numbers(writer::<u64>(pool, spec, shape)?).await,
+        DType::I8 => source.numbers(writer::<i8>(pool, spec, shape)?).await,
+        DType::I16 => source.numbers(writer::<i16>(pool, spec, shape)?).await,
+        DType::I32 => source.numbers(writer::<i32>(pool, spec, shape)?).await,
+        DType::I64 => source.numbers(writer::<i64>(pool, spec, shape)?).await,
+        DType::F16 => source.numbers(writer::<f16>(pool, spec, shape)?).await,
+        DType::BF16 => source.numbers(writer::<bf16>(pool, spec, shape)?).await,
+        DType::F32 => source.numbers(writer::<f32>(pool, spec, shape)?).await,
+        DType::F64 => source.numbers(writer::<f64>(pool, spec, shape)?).await,
+        DType::String => source.strings(pool, shape).await,
+    }
+}
+
+/// A tensor of ones, for an attention mask that was not given.
+pub(super) fn ones(pool: &Pool, spec: &TensorSpec, shape: Shape) -> Result<Tensor, Error> {
+    match spec.dtype {
+        DType::Bool => filled::<bool>(pool, spec, shape),
+        DType::U8 => filled::<u8>(pool, spec, shape),
+        DType::I32 => filled::<i32>(pool, spec, shape),
+        DType::I64 => filled::<i64>(pool, spec, shape),
+        DType::F16 => filled::<f16>(pool, spec, shape),
+        DType::F32 => filled::<f32>(pool, spec, shape),
+        // No model in use has a mask of another type; one that has is told to bring it.
+        _ => Err(invalid(spec, "is missing")),
+    }
+}
+
+/// A tensor of zeros, for token types that were not given.
+pub(super) fn zeros(pool: &Pool, spec: &TensorSpec, shape: Shape) -> Result<Tensor, Error> {
+    let loan = pool
+        .loan(spec.dtype, shape)
+        .map_err(|error| no_memory(spec, error))?;
+    Ok(loan.zeroed().freeze())
+}
+
+fn filled<T: Number>(pool: &Pool, spec: &TensorSpec, shape: Shape) -> Result<Tensor, Error> {
+    let mut writer = writer::<T>(pool, spec, shape)?;
+    while writer.push(T::ONE).is_ok() {}
+    Ok(writer.finish().map_err(|error| no_memory(spec, error))?.freeze())
+}
+
+fn writer<T: Element>(pool: &Pool, spec: &TensorSpec, shape: Shape) -> Result<Writer<T>, Error> {
+    let loan = pool.loan(spec.dtype, shape).and_then(|loan| loan.writer::<T>());
+    loan.map_err(|error| no_memory(spec, error))
+}
+
+/// One value of a body, on its way into a tensor.
+struct Source<'a, B> {
+    cursor: Cursor<'a>,
+    lists: Lists,
+    spec: &'a TensorSpec,
+    breathe: &'a B,
+}
+
+impl<'a, B: AsyncFn()> Source<'a, B> {
+    async fn numbers<T: Number>(&mut self, mut writer: Writer<T>) -> Result<Tensor, Error> {
+        let Self {
+            cursor,
+            lists,
+            spec,
+            breathe,
+        } = self;
+        let mut read = |cursor: &mut Cursor<'_>| {
+            // The outline counted commas, so a full tensor here means that the text has more elements than commas.
+            writer
+                .push(T::read(cursor)?)
+                .map_err(|_| cursor.unexpected("the end of the list"))
+        };
+        let done = loop {
+            match lists.read_to(cursor, cursor.at + BREATHE_BYTES, &mut read) {
+                Ok(false) => breathe().await,
+                Ok(true) => break Ok(()),
+                Err(fault) => break Err(fault),
+            }
+        };
+        done.and_then(|()| ends(cursor))
+            .map_err(|fault| invalid(spec, format!("element {}: {}", writer.written(), fault.what)))?;
+        Ok(writer.finish().map_err(|error| no_memory(spec, error))?.freeze())
+    }
+
+    async fn strings(&mut self, pool: &Pool, shape: Shape) -> Result<Tensor, Error> {
+        let Self {
+            cursor,
+            lists,
+            spec,
+            breathe,
+        } = self;
+        let mut strings: Vec<Cow<'a, str>> = Vec::new();
+        let mut read = |cursor: &mut Cursor<'a>| cursor.string().map(|string| strings.push(string));
+        let done = loop {
+            match lists.read_to(cursor, cursor.at + BREATHE_BYTES, &mut read) {
+                Ok(false) => breathe().await,
+                Ok(true) => break Ok(()),
+                Err(fault) => break Err(fault),
+            }
+        };
+        done.and_then(|()| ends(cursor))
+            .map_err(|fault| invalid(spec, format!("element {}: {}", strings.len(), fault.what)))?;
+        Tensor::from_strings(pool, shape, strings.iter().map(|string| string.as_bytes()))
+            .map_err(|error| no_memory(spec, error))
+    }
+}
+
+/// How far lists in lists have been read: a state instead of a recursion, so that reading can pause anywhere.
+struct Lists {
+    /// The size of the lists at each depth; none for a value without lists.
+    sizes: Vec<usize>,
+    /// Elements read of the list that is open at each depth.
+    read: Vec<usize>,
+}
+
+impl Lists {
+    fn new(value: &Value) -> Self {
+        let sizes = match value {
+            Value::Array(outline) => outline.dims().unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let read = Vec::with_capacity(sizes.len());
+        Self { sizes, read }
+    }
+
+    /// Reads on to `stop` or a little further; true at the end of the outermost list.
+    fn read_to<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        stop: usize,
+        read: &mut impl FnMut(&mut Cursor<'a>) -> Result<(), Fault>,
+    ) -> Result<bool, Fault> {
+        if self.sizes.is_empty() {
+            return read(cursor).map(|()| true);
+        }
+        if self.read.is_empty() {
+            self.open(cursor)?;
+        }
+        while cursor.at < stop {
+            let depth = self.read.len();
+            let (size, done) = (self.sizes[depth - 1], &mut self.read[depth - 1]);
+            if depth == self.sizes.len() {
+                read_row(cursor, size, done, stop, read)?;
+                if *done < size {
+                    return Ok(false);
+                }
+            } else if *done < size {
+                separator(cursor, size, *done)?;
+                self.open(cursor)?;
+                continue;
+            }
+            if self.close(cursor, size)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn open(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+        if !cursor.take(b'[') {
+            return Err(cursor.unexpected("a list, as its neighbours are"));
+        }
+        cursor.skip_space();
+        self.read.push(0);
+        Ok(())
+    }
+
+    /// Steps out of a list; true if it was the outermost.
+    fn close(&mut self, cursor: &mut Cursor<'_>, size: usize) -> Result<bool, Fault> {
+        if !cursor.take(b']') {
+            return Err(differs(cursor, size));
+        }
+        self.read.pop();
+        let Some(done) = self.read.last_mut() else {
+            return Ok(true);
+        };
+        *done += 1;
+        cursor.skip_space();
+        Ok(false)
+    }
+}
+
+/// The loop that megabytes go through.
+#[inline]
+fn read_row<'a>(
+    cursor: &mut Cursor<'a>,
+    size: usize,
+    done: &mut usize,
+    stop: usize,
+    read: &mut impl FnMut(&mut Cursor<'a>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    while *done < size && cursor.at < stop {
+        separator(cursor, size, *done)?;
+        read(cursor)?;
+        cursor.skip_space();
+        *done += 1;
+    }
+    Ok(())
+}
+
+/// The comma before every element but the first.
+#[inline]
+fn separator(cursor: &mut Cursor<'_>, size: usize, done: usize) -> Result<(), Fault> {
+    if done > 0 {
+        if !cursor.take(b',') {
+            return Err(differs(cursor, size));
+        }
+        cursor.skip_space();
+    }
+    Ok(())
+}
+
+#[cold]
+fn differs(cursor: &Cursor<'_>, size: usize) -> Fault {
+    match cursor.peek() {
+        Some(b',' | b']') => Fault::new(
+            cursor.at,
+            format!("its list differs in length from others, which have {size}"),
+        ),
+        _ => cursor.unexpected("',' or ']'"),
+    }
+}
+
+fn ends(cursor: &Cursor<'_>) -> Result<(), Fault> {
+    if cursor.at < cursor.text.len() {
+        return Err(cursor.unexpected("the end of the value"));
+    }
+    Ok(())
+}
+
+/// What the pool says. The shape is the client's, so what is wrong with it is too.
+fn no_memory(spec: &TensorSpec, error: mlos_tensor_mem::Error) -> Error {
+    match error.kind() {
+        ErrorKind::InvalidInput => invalid(spec, error.to_string()),
+        ErrorKind::Exhausted => Error::Overloaded {
+            what: String::from("the tensor memory"),
+            retry_after_ms: RETRY_AFTER_MS,
+        },
+        ErrorKind::System => Error::Internal(error.to_string()),
+    }
+}
