@@ -1,0 +1,70 @@
+//! The edges of one core: accepts connections and hands them to their protocol, until the engine stops.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mlos_core::{Node, clock, executor};
+use mlos_http::{Config, Edge, serve_connection};
+use tracing::{debug, error, warn};
+
+/// How long to wait before accepting again when descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often a stopping core looks whether its connections have ended.
+const STOP_TICK: Duration = Duration::from_millis(5);
+
+/// The executor's time, for the edge.
+#[derive(Clone, Copy)]
+struct Timer;
+
+impl mlos_http::Timer for Timer {
+    fn now(&self) -> Duration {
+        clock::now()
+    }
+
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> + 'static {
+        executor::sleep(time)
+    }
+}
+
+/// Serves HTTP on this core until the engine stops and every connection has ended.
+pub async fn serve(node: Node, address: SocketAddr, config: Config) {
+    let listener = match executor::Listener::bind(address) {
+        Ok(listener) => listener,
+        Err(reason) => return error!(%address, %reason, "cannot listen"),
+    };
+    let edge = Edge::new(config);
+    let accepting = accept(listener, node.clone(), edge.clone());
+    futures_lite::future::or(accepting, node.stopping()).await;
+    while edge.connections() > 0 {
+        executor::sleep(STOP_TICK).await;
+    }
+}
+
+async fn accept(listener: executor::Listener, node: Node, edge: Rc<Edge>) {
+    loop {
+        match listener.accept().await {
+            Ok(stream) => {
+                let (node, edge) = (node.clone(), edge.clone());
+                executor::spawn(async move {
+                    let stopping = node.clone();
+                    let served =
+                        serve_connection(
+                            stream,
+                            node,
+                            Timer,
+                            edge,
+                            async move { stopping.stopping().await },
+                        );
+                    if let Err(reason) = served.await {
+                        debug!(%reason, "a connection ended early");
+                    }
+                });
+            }
+            Err(reason) => {
+                warn!(%reason, "cannot accept a connection");
+                executor::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
