@@ -88,7 +88,7 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Http {
-    pub(crate) fn new(home: Url, token: Option<&Token>, retry: Retry) -> Result<Self> {
+    pub(crate) fn new(home: Url, token: Option<&Token>, retry: Retry, silence_max: Duration) -> Result<Self> {
         let broken = |what: String| Error::Protocol {
             host: "this machine".into(),
             what,
@@ -97,7 +97,7 @@ impl Http {
             .user_agent(concat!("axon/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(limits::CONNECT_TIMEOUT)
-            .read_timeout(limits::READ_TIMEOUT)
+            .read_timeout(silence_max)
             .build()
             .map_err(|error| broken(format!("no HTTP client: {}", deepest(&error))))?;
         let authorization = match token {

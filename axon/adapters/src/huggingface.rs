@@ -3,6 +3,8 @@
 //! A revision is pinned to its commit first; files are then listed with their hashes at that commit, so a branch
 //! that moves during the download mixes nothing. Large files come from other hosts by redirect: the token stays.
 
+use std::time::Duration;
+
 use axon_package::{FileEntry, ModelId, Staging};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Url, header::HeaderMap};
@@ -40,6 +42,8 @@ pub struct HuggingFaceOptions {
     pub network: Network,
     /// How often a request is tried again.
     pub retry: Retry,
+    /// Longest silence of a server in the middle of an answer.
+    pub silence_max: Duration,
 }
 
 /// Whether the network may be used.
@@ -59,6 +63,7 @@ impl Default for HuggingFaceOptions {
             token: None,
             network: Network::Online,
             retry: Retry::default(),
+            silence_max: limits::READ_TIMEOUT,
         }
     }
 }
@@ -119,7 +124,12 @@ impl HuggingFace {
         if !matches!(endpoint.scheme(), "http" | "https") {
             return Err(refuse("HF_ENDPOINT must start with http:// or https://".into()));
         }
-        let http = Http::new(endpoint.clone(), options.token.as_ref(), options.retry)?;
+        let http = Http::new(
+            endpoint.clone(),
+            options.token.as_ref(),
+            options.retry,
+            options.silence_max,
+        )?;
         Ok(Self {
             http,
             endpoint,
