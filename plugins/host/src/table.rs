@@ -18,9 +18,7 @@ thread_local! {
 }
 
 /// One plugin's table of the host: the address of `abi` is given to the plugin.
-pub(crate) struct HostTable {
-    inner: Box<Inner>,
-}
+pub(crate) struct HostTable(*mut Inner);
 
 struct Inner {
     abi: abi::Host,
@@ -48,18 +46,28 @@ impl HostTable {
             wants_checkpoint,
             get_extension,
         };
-        let mut inner = Box::new(Inner {
+        let inner = Inner {
             abi,
             plugin: plugin.into(),
             _name: name,
             _version: version,
-        });
-        inner.abi.host_data = (&raw const *inner).cast_mut().cast();
-        Ok(Self { inner })
+        };
+        let inner = Box::into_raw(Box::new(inner));
+        // SAFETY: just allocated, and nobody else's yet.
+        unsafe { (*inner).abi.host_data = inner.cast() };
+        Ok(Self(inner))
     }
 
     pub(crate) fn as_ptr(&self) -> *const abi::Host {
-        &raw const self.inner.abi
+        // SAFETY: allocated by `new` and freed in `drop` only.
+        unsafe { &raw const (*self.0).abi }
+    }
+}
+
+impl Drop for HostTable {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `new`; the plugin, its only other user, is terminated.
+        drop(unsafe { Box::from_raw(self.0) });
     }
 }
 

@@ -220,7 +220,7 @@ struct smi_host {
      * calling stack here and run other calls, this plugin's and this model's (if re-entrant) too, on the same thread before it
      * returns; what the plugin keeps in thread-local variables may have changed and must be set again. Locks must not be held.
      * Returns SMI_OK: go on; SMI_CANCELLED: release what the call holds and return SMI_CANCELLED from infer.
-     * Aim at one per 0.1 to 1 ms; it costs a few nanoseconds when nothing else is waiting.
+     * Aim at one per 0.1 to 1 ms; it costs tens of nanoseconds when nothing else is waiting.
      * [the infer thread & inside infer] */
     int32_t (*checkpoint)(smi_call_t *call);
 

@@ -69,27 +69,27 @@ struct Ready<P> {
     plugin: P,
 }
 
-/// What a model handle points to. The boxed slices do not move, so pointers into them live as long as it.
+/// What a model handle points to. Its lists are never changed, so pointers into them live as long as it.
 struct Loaded<M> {
     model: M,
     info: abi::ModelInfo,
     profile: abi::SliceProfile,
     _inputs: Specs,
     _outputs: Specs,
-    _profile_rows: Box<[abi::SliceProfileRow]>,
+    _profile_rows: Vec<abi::SliceProfileRow>,
 }
 
 /// C form of a list of [`TensorSpec`]s, with everything that its pointers lead to.
 struct Specs {
-    table: Box<[abi::TensorSpec]>,
-    _parts: Box<[SpecParts]>,
+    table: Vec<abi::TensorSpec>,
+    _parts: Vec<SpecParts>,
 }
 
 struct SpecParts {
     name: CString,
-    dims: Box<[i64]>,
-    dim_name_ptrs: Box<[*const c_char]>,
-    _dim_names: Box<[CString]>,
+    dims: Vec<i64>,
+    dim_name_ptrs: Vec<*const c_char>,
+    _dim_names: Vec<CString>,
 }
 
 impl SpecParts {
@@ -121,9 +121,9 @@ impl SpecParts {
         }
         Ok(Self {
             name: c_string(&spec.name)?,
-            dims: dims.into(),
-            dim_name_ptrs: name_ptrs.into(),
-            _dim_names: names.into(),
+            dims,
+            dim_name_ptrs: name_ptrs,
+            _dim_names: names,
         })
     }
 }
@@ -136,7 +136,7 @@ impl Specs {
                 abi::TENSORS_MAX
             )));
         }
-        let parts: Box<[SpecParts]> = specs.iter().map(SpecParts::new).collect::<Result<_, _>>()?;
+        let parts: Vec<SpecParts> = specs.iter().map(SpecParts::new).collect::<Result<_, _>>()?;
         let table = specs
             .iter()
             .zip(&parts)
@@ -184,7 +184,7 @@ impl<M: Model> Loaded<M> {
                 flags,
             },
         };
-        let rows: Box<[abi::SliceProfileRow]> = model.slice_profile().into_iter().map(profile_row).collect();
+        let rows: Vec<abi::SliceProfileRow> = model.slice_profile().into_iter().map(profile_row).collect();
         let profile = abi::SliceProfile {
             entries: rows.as_ptr(),
             count: rows.len() as u32,

@@ -98,16 +98,34 @@ fn a_pool_that_is_empty_is_not_the_plugins_fault() {
 /// A crash in a plugin takes the process with it: that is what the documentation says, and this shows.
 #[test]
 fn an_aborting_plugin_ends_the_process() {
-    const CHILD: &str = "MLOS_TEST_ABORT_CHILD";
+    let signal = signal_of_child(
+        r#"{"behave": "abort"}"#,
+        "faults::an_aborting_plugin_ends_the_process",
+    );
+    assert_eq!(signal, Some(6), "SIGABRT");
+}
+
+#[test]
+fn a_stack_that_overflows_meets_its_guard() {
+    let signal = signal_of_child(
+        r#"{"stack_kib": 1024}"#,
+        "faults::a_stack_that_overflows_meets_its_guard",
+    );
+    assert_eq!(signal, Some(11), "SIGSEGV");
+}
+
+/// Runs a model in this test program started again, in `test`, which calls this; says what signal ended it.
+fn signal_of_child(options_json: &str, test: &str) -> Option<i32> {
+    const CHILD: &str = "MLOS_TEST_CRASH_CHILD";
     if std::env::var_os(CHILD).is_some() {
-        let (model, pool) = (affine(r#"{"behave": "abort"}"#), pool());
+        let (model, pool) = (affine(options_json), pool());
         run(work(&model, &pool, 1, 0.0), &pool).result.unwrap();
-        return;
+        return None;
     }
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "faults::an_aborting_plugin_ends_the_process"])
+        .args(["--exact", test])
         .env(CHILD, "1")
         .output()
         .unwrap();
-    assert_eq!(child.status.signal(), Some(6), "{child:?}"); // SIGABRT
+    child.status.signal()
 }

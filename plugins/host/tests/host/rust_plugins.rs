@@ -183,6 +183,15 @@ fn fill(memory: &mut [MaybeUninit<u8>], bytes: &[u8]) {
     }
 }
 
+mlos_smi::export_plugin!(Scripted);
+
+#[test]
+fn the_exported_symbol_is_the_table() {
+    let mut plugins = Plugins::new(HostConfig::default());
+    let added = plugins.add_builtin(&smi_entry, "{}").unwrap();
+    assert_eq!(added[0].id, "test.scripted");
+}
+
 fn load(how: &str) -> Result<Model, Error> {
     let mut plugins = Plugins::new(HostConfig::default());
     plugins
