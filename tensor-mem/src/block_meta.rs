@@ -54,8 +54,14 @@ impl BlockMeta {
     /// One share less. True for the last: the caller must then return the block to its free stack.
     #[must_use]
     pub(crate) fn unshare(&self) -> bool {
-        // Release, pairs with the Acquire fence below in the thread that drops the last share: what each sharer did
-        // with the memory happens before it is handed to somebody else.
+        // A share that is the only one stays it, as new ones are made from existing ones: no read-modify-write needed.
+        if self.is_unique() {
+            // Relaxed: for `first_share`'s assertion; the push to the free stack publishes it.
+            self.shares.store(0, Ordering::Relaxed);
+            return true;
+        }
+        // Release, pairs with the Acquire in `is_unique` and the fence below, in the thread that drops the last share:
+        // what each sharer did with the memory happens before it is handed to somebody else.
         if self.shares.fetch_sub(1, Ordering::Release) != 1 {
             return false;
         }

@@ -29,7 +29,7 @@ const EXTENT: u32 = 1 << 31;
 struct Class {
     free: FreeStack,
     loans: AtomicU64,
-    in_use: AtomicUsize,
+    returns: AtomicU64,
 }
 
 /// A part of a segment, and the table for the blocks in it. Which class they have changes over time; the table does
@@ -76,7 +76,7 @@ impl Store {
         let new_class = |_| Class {
             free: FreeStack::new(),
             loans: AtomicU64::new(0),
-            in_use: AtomicUsize::new(0),
+            returns: AtomicU64::new(0),
         };
         let new_extent = |meta| Extent {
             meta,
@@ -118,7 +118,8 @@ impl Store {
             // Counted before the block can be taken again, so that the sum never shows it twice.
             self.in_use
                 .fetch_sub(class::block_bytes(class), Ordering::Relaxed);
-            self.classes[class].in_use.fetch_sub(1, Ordering::Relaxed);
+            // Release, pairs with the Acquire in `stats`, which then also sees the loan that this return ends.
+            self.classes[class].returns.fetch_add(1, Ordering::Release);
             self.classes[class].free.push(self, name.index);
         }
     }
@@ -131,7 +132,6 @@ impl Store {
             self.high_water.fetch_max(in_use, Ordering::Relaxed);
         }
         self.classes[class].loans.fetch_add(1, Ordering::Relaxed);
-        self.classes[class].in_use.fetch_add(1, Ordering::Relaxed);
     }
 
     #[cold]
@@ -221,13 +221,16 @@ impl Store {
         let growth = self.growth();
         growth.describe(&mut stats);
         for (class, counts) in self.classes.iter().enumerate() {
+            // In this order a return may be missed, but never the loan that it ended. Acquire, pairs with the Release
+            // in `give_back`.
+            let returns = counts.returns.load(Ordering::Acquire);
             let loans = counts.loans.load(Ordering::Relaxed);
             stats.loans += loans;
             if loans > 0 {
                 stats.classes.push(ClassStats {
                     block_bytes: class::block_bytes(class),
                     blocks: growth.blocks(class),
-                    in_use: counts.in_use.load(Ordering::Relaxed),
+                    in_use: (loans - returns) as usize,
                     loans,
                 });
             }

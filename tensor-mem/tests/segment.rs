@@ -61,7 +61,10 @@ fn what_could_be_truncated_or_is_no_memory_file_is_refused() {
     let file = tempfile();
     file.set_len(4096).unwrap();
     // The file system decides which: tmpfs knows seals, disks do not.
-    let refusals = ["the descriptor is not a memory file", "it is not sealed against shrinking"];
+    let refusals = [
+        "the descriptor is not a memory file",
+        "it is not sealed against shrinking",
+    ];
     assert!(refusals.contains(&problem(file.into(), 4096)));
     let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
     assert_eq!(
