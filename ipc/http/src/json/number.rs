@@ -494,7 +494,11 @@ mod tests {
         assert_eq!(read::<f16>("\"Infinity\""), Ok(f16::INFINITY));
         assert!(read::<f16>("65520").unwrap_err().contains("does not fit float16"));
         assert!(read::<bf16>("3.38e38").is_ok());
-        assert!(read::<bf16>("3.4e38").unwrap_err().contains("does not fit bfloat16"));
+        assert!(
+            read::<bf16>("3.4e38")
+                .unwrap_err()
+                .contains("does not fit bfloat16")
+        );
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! What a connection does, seen from its other end.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{numbers, with_server};
 use mlos_http::{Config, Limits};
-use support::{numbers, with_server};
 
 fn digits() -> String {
     format!("{{\"pixels\":[{}]}}", numbers(64))
