@@ -86,8 +86,8 @@ impl Policy {
         if self.models.live(index).is_some() {
             self.models.retire(index);
             self.reject_waiting_of(index);
-            self.end();
         }
+        self.end();
         &self.decisions
     }
 

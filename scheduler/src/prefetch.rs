@@ -60,7 +60,13 @@ impl Policy {
             return 0;
         };
         let run = self.runs.get(run);
-        run.mean_ns.saturating_sub(run.ran_ns)
+        let remaining_ns = run.mean_ns.saturating_sub(run.ran_ns);
+        // What overtakes comes at the next checkpoint.
+        if self.threads[thread.index()].preempt_asked {
+            remaining_ns.min(run.slice_ns)
+        } else {
+            remaining_ns
+        }
     }
 
     /// When a guaranteed share comes due that would overtake what runs, or the one that runs is spent.

@@ -54,7 +54,9 @@ pub struct Player {
 
 impl Default for Player {
     fn default() -> Self {
-        Self { policy: Policy::new(Config::default()) }
+        Self {
+            policy: Policy::new(Config::default()),
+        }
     }
 }
 
@@ -89,11 +91,12 @@ impl Player {
                 let mut profile = Fields::default();
                 profile.read(fields, &["model", "rows", "total_ns", "slice_ns"])?;
                 let (index, rows) = (ModelIndex(profile.get("model")?), profile.get("rows")?);
-                self.policy.set_profile(index, rows, profile.get("total_ns")?, profile.get("slice_ns")?);
+                self.policy
+                    .set_profile(index, rows, profile.get("total_ns")?, profile.get("slice_ns")?);
             }
             "stats" => write_stats(self.policy.stats(), out)?,
-            "tick" | "arrive" | "adopt" | "checkpoint" | "complete" | "failed" | "cancel" | "prefetched" | "remove"
-            | "take" | "predict" => return Err(Error::MissingTime),
+            "tick" | "arrive" | "adopt" | "checkpoint" | "complete" | "failed" | "cancel" | "prefetched"
+            | "remove" | "take" | "predict" => return Err(Error::MissingTime),
             _ => return Err(Error::UnknownCommand),
         }
         Ok(())
@@ -103,8 +106,12 @@ impl Player {
         let event = match word {
             "arrive" => Event::Arrive(job(fields)?),
             "adopt" => Event::Adopt(job(fields)?),
-            "checkpoint" => Event::Checkpoint { thread: thread(fields)? },
-            "failed" => Event::Failed { thread: thread(fields)? },
+            "checkpoint" => Event::Checkpoint {
+                thread: thread(fields)?,
+            },
+            "failed" => Event::Failed {
+                thread: thread(fields)?,
+            },
             "complete" => {
                 let mut complete = Fields::default();
                 complete.read(fields, &["thread", "elapsed_ns", "slice_ns"])?;
@@ -114,8 +121,12 @@ impl Player {
                     longest_slice_ns: complete.get("slice_ns")?,
                 }
             }
-            "cancel" => Event::Cancel { job: JobId(single(fields, "job")?) },
-            "prefetched" => Event::Prefetched { model: ModelIndex(single(fields, "model")?) },
+            "cancel" => Event::Cancel {
+                job: JobId(single(fields, "job")?),
+            },
+            "prefetched" => Event::Prefetched {
+                model: ModelIndex(single(fields, "model")?),
+            },
             "tick" => Event::Tick,
             "remove" => {
                 let model = ModelIndex(single(fields, "model")?);
@@ -158,8 +169,16 @@ pub fn event_line(now_ns: u64, event: &Event, out: &mut impl Write) -> fmt::Resu
         Event::Arrive(job) => write_job("arrive", &job, out),
         Event::Adopt(job) => write_job("adopt", &job, out),
         Event::Checkpoint { thread } => writeln!(out, "checkpoint thread={}", thread.0),
-        Event::Complete { thread, elapsed_ns, longest_slice_ns } => {
-            writeln!(out, "complete thread={} elapsed_ns={elapsed_ns} slice_ns={longest_slice_ns}", thread.0)
+        Event::Complete {
+            thread,
+            elapsed_ns,
+            longest_slice_ns,
+        } => {
+            writeln!(
+                out,
+                "complete thread={} elapsed_ns={elapsed_ns} slice_ns={longest_slice_ns}",
+                thread.0
+            )
         }
         Event::Failed { thread } => writeln!(out, "failed thread={}", thread.0),
         Event::Cancel { job } => writeln!(out, "cancel job={}", job.0),
@@ -189,22 +208,53 @@ pub fn write_decisions(decisions: &Decisions, out: &mut impl Write) -> fmt::Resu
         match *decision {
             Decision::Dispatch(dispatch) => {
                 let (thread, class) = (dispatch.thread.0, dispatch.class.index());
-                write!(out, "dispatch thread={thread} class={class} model={} rows={}", dispatch.model.0, dispatch.rows)?;
+                write!(
+                    out,
+                    "dispatch thread={thread} class={class} model={} rows={}",
+                    dispatch.model.0, dispatch.rows
+                )?;
                 write_members(decisions.members(&dispatch), out)?;
             }
-            Decision::Suspend { thread, class } => write!(out, "suspend thread={} class={}", thread.0, class.index())?,
+            Decision::Suspend { thread, class } => {
+                write!(out, "suspend thread={} class={}", thread.0, class.index())?
+            }
             Decision::Resume { thread, class, job } => {
-                write!(out, "resume thread={} class={} job={}", thread.0, class.index(), job.0)?;
+                write!(
+                    out,
+                    "resume thread={} class={} job={}",
+                    thread.0,
+                    class.index(),
+                    job.0
+                )?;
             }
             Decision::Continue { thread } => write!(out, "continue thread={}", thread.0)?,
             Decision::Preempt { thread } => write!(out, "preempt thread={}", thread.0)?,
-            Decision::Reject { job, why, predicted_ns } => {
-                write!(out, "reject job={} why={} predicted_ns={predicted_ns}", job.0, why as u8)?;
+            Decision::Reject {
+                job,
+                why,
+                predicted_ns,
+            } => {
+                write!(
+                    out,
+                    "reject job={} why={} predicted_ns={predicted_ns}",
+                    job.0, why as u8
+                )?;
             }
-            Decision::Degrade { job, class, predicted_ns } => {
-                write!(out, "degrade job={} class={} predicted_ns={predicted_ns}", job.0, class.index())?;
+            Decision::Degrade {
+                job,
+                class,
+                predicted_ns,
+            } => {
+                write!(
+                    out,
+                    "degrade job={} class={} predicted_ns={predicted_ns}",
+                    job.0,
+                    class.index()
+                )?;
             }
-            Decision::CancelRunning { thread, job } => write!(out, "cancel thread={} job={}", thread.0, job.0)?,
+            Decision::CancelRunning { thread, job } => {
+                write!(out, "cancel thread={} job={}", thread.0, job.0)?
+            }
             Decision::Dropped { job } => write!(out, "dropped job={}", job.0)?,
             Decision::Finished { job } => write!(out, "finished job={}", job.0)?,
             Decision::Prefetch { model } => write!(out, "prefetch model={}", model.0)?,
@@ -226,18 +276,52 @@ fn write_members(members: &[Member], out: &mut impl Write) -> fmt::Result {
 fn write_stats(stats: &Stats, out: &mut impl Write) -> fmt::Result {
     for class in Class::ALL {
         let of = &stats.classes[class.index()];
-        write!(out, "> class={} arrivals={} dispatches={}", class.index(), of.arrivals, of.dispatches)?;
-        write!(out, " joined={} preemptions={} slices={}", of.joined, of.preemptions, of.slices)?;
-        write!(out, " finished={} misses={} rejects={}", of.finished, of.misses, of.rejects)?;
-        write!(out, " degraded={} dropped={} taken={}", of.degraded, of.dropped, of.taken)?;
+        write!(
+            out,
+            "> class={} arrivals={} dispatches={}",
+            class.index(),
+            of.arrivals,
+            of.dispatches
+        )?;
+        write!(
+            out,
+            " joined={} preemptions={} slices={}",
+            of.joined, of.preemptions, of.slices
+        )?;
+        write!(
+            out,
+            " finished={} misses={} rejects={}",
+            of.finished, of.misses, of.rejects
+        )?;
+        write!(
+            out,
+            " degraded={} dropped={} taken={}",
+            of.degraded, of.dropped, of.taken
+        )?;
         writeln!(out, " rows={} busy_ns={}", of.rows, of.busy_ns)?;
     }
     let score = &stats.score;
-    write!(out, "> score predictions={} accurate={}", score.predictions, score.accurate)?;
-    write!(out, " missed={} false_alarms={} runs={}", score.missed, score.false_alarms, score.runs)?;
-    writeln!(out, " within_bound={} error_sum_ns={}", score.runs_within_bound, score.error_sum_ns)?;
+    write!(
+        out,
+        "> score predictions={} accurate={}",
+        score.predictions, score.accurate
+    )?;
+    write!(
+        out,
+        " missed={} false_alarms={} runs={}",
+        score.missed, score.false_alarms, score.runs
+    )?;
+    writeln!(
+        out,
+        " within_bound={} error_sum_ns={}",
+        score.runs_within_bound, score.error_sum_ns
+    )?;
     let prefetch = &stats.prefetch;
-    write!(out, "> prefetch issued={} on_time={}", prefetch.issued, prefetch.on_time)?;
+    write!(
+        out,
+        "> prefetch issued={} on_time={}",
+        prefetch.issued, prefetch.on_time
+    )?;
     writeln!(out, " late={} early={}", prefetch.late, prefetch.early)
 }
 
@@ -260,8 +344,14 @@ impl<'a> Fields<'a> {
     }
 
     fn find(&self, wanted: &str) -> Option<&'a str> {
-        let fields = self.line.split_whitespace().filter_map(|field| field.split_once('='));
-        fields.into_iter().find(|(key, _)| *key == wanted).map(|(_, value)| value)
+        let fields = self
+            .line
+            .split_whitespace()
+            .filter_map(|field| field.split_once('='));
+        fields
+            .into_iter()
+            .find(|(key, _)| *key == wanted)
+            .map(|(_, value)| value)
     }
 
     /// A number; 0 where the key is left out.
@@ -285,7 +375,11 @@ impl<'a> Fields<'a> {
             let number = number(numbers.next().ok_or(Error::BadValue)?)?;
             *value = T::try_from(number).map_err(|_| Error::BadValue)?;
         }
-        if numbers.next().is_some() { Err(Error::BadValue) } else { Ok(()) }
+        if numbers.next().is_some() {
+            Err(Error::BadValue)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -309,14 +403,21 @@ fn class(index: usize) -> Result<Class, Error> {
 
 fn job(fields: &str) -> Result<Job, Error> {
     let mut job = Fields::default();
-    job.read(fields, &["job", "model", "class", "deadline_ns", "degrade", "rows", "shape"])?;
+    job.read(
+        fields,
+        &["job", "model", "class", "deadline_ns", "degrade", "rows", "shape"],
+    )?;
     let deadline_ns: u64 = job.get("deadline_ns")?;
     Ok(Job {
         id: JobId(job.get("job")?),
         model: ModelIndex(job.get("model")?),
         class: class(job.get("class")?)?,
         deadline_ns: (deadline_ns > 0).then_some(deadline_ns),
-        on_miss: if job.get::<u8>("degrade")? == 1 { OnMiss::Degrade } else { OnMiss::Reject },
+        on_miss: if job.get::<u8>("degrade")? == 1 {
+            OnMiss::Degrade
+        } else {
+            OnMiss::Reject
+        },
         rows: job.get("rows")?,
         shape_key: job.get("shape")?,
     })
@@ -324,7 +425,14 @@ fn job(fields: &str) -> Result<Job, Error> {
 
 fn model(fields: &str) -> Result<(ModelIndex, Model), Error> {
     let mut read = Fields::default();
-    let known = ["model", "class", "max_batch_rows", "max_queue_delay_ns", "prefetch_lead_ns", "splittable"];
+    let known = [
+        "model",
+        "class",
+        "max_batch_rows",
+        "max_queue_delay_ns",
+        "prefetch_lead_ns",
+        "splittable",
+    ];
     read.read(fields, &known)?;
     let mut model = Model::default();
     let mut class_index = model.class_default.index();

@@ -51,11 +51,16 @@ impl Utilisation {
             return;
         }
         self.advance(now_ns);
-        // From the newest bucket only: what an older one had too much falls out with it soon enough.
-        let bucket = &mut self.buckets[(self.newest % BUCKETS as u64) as usize];
-        let less = (counted_ns - taken_ns).min(*bucket);
-        *bucket -= less;
-        self.sum_ns -= less;
+        // From the newest backwards: which bucket it was counted in is forgotten, and so room returns late, not early.
+        let mut excess_ns = counted_ns - taken_ns;
+        for age in 0..BUCKETS as u64 {
+            let at = self.newest + BUCKETS as u64 - age;
+            let bucket = &mut self.buckets[(at % BUCKETS as u64) as usize];
+            let less = excess_ns.min(*bucket);
+            *bucket -= less;
+            self.sum_ns -= less;
+            excess_ns -= less;
+        }
     }
 
     fn advance(&mut self, now_ns: u64) {
