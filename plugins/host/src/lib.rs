@@ -14,7 +14,8 @@
 //! **Trust.** A plugin is code in this process. [`Plugins::add_library`] executes the shared object's initialisers
 //! before this crate can look at it, with all rights of the process. What is checked, on every crossing, is that a *buggy*
 //! plugin is told apart from a working one: versions, NULL functions, descriptions, shapes, sizes, outputs left
-//! out, callbacks for a call that is not running. A hostile one cannot be contained here.
+//! out, callbacks for a call that is not running. What it writes into an output cannot be: an output that it asks
+//! for and leaves unwritten shows what the memory held before. A hostile plugin cannot be contained here.
 
 mod call;
 mod clock;
@@ -30,6 +31,7 @@ mod output;
 mod plugin;
 mod plugins;
 mod stack;
+mod state;
 mod table;
 mod work;
 

@@ -1,10 +1,10 @@
 //! The host's table: what plugins call. Its callbacks find their call in a thread-local variable, so one for a call
 //! that is not running on this thread (finished, suspended, or another thread's) is refused without touching it.
 
-use crate::call::State;
 use crate::error::Error;
 use crate::limits::{ERROR_TEXT_BYTES_MAX, LOG_TEXT_BYTES_MAX};
 use crate::plugins::HostConfig;
+use crate::state::State;
 use mlos_smi::{Status, abi};
 use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_char, c_void};

@@ -5,6 +5,7 @@
 mod calls;
 mod faults;
 mod loading;
+mod logging;
 mod parts;
 mod rust_plugins;
 mod support;

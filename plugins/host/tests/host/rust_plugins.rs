@@ -104,6 +104,13 @@ impl mlos_smi::Model for Script {
                 call.checkpoint()?;
                 panic!("asked to panic after a suspension");
             }
+            "hint" => {
+                return Err(Failure::invalid(format!(
+                    "the hint is {}",
+                    call.wants_checkpoint()
+                )));
+            }
+            "talkative" => return Err(Failure::invalid("word ".repeat(10_000))),
             "other thread" => return self.checkpoint_elsewhere(call),
             "keep" => KEPT.store(call.as_ptr() as usize, Ordering::SeqCst),
             "use kept" => return self.checkpoint_of_another(KEPT.load(Ordering::SeqCst)),
@@ -334,6 +341,30 @@ fn failures_keep_their_status_and_text() {
         error.to_string().ends_with(r#"the name "a\0" holds a NUL byte"#),
         "{error}"
     );
+}
+
+#[test]
+fn the_gate_gives_the_hint() {
+    let (model, pool) = (load("hint").unwrap(), pool());
+    let says = |gate: Rc<dyn Gate>| {
+        let (finished, _) = drive(&mut Call::start(scripted_work(&model, &pool), None, &pool, gate));
+        finished.result.unwrap_err().to_string()
+    };
+    assert_eq!(says(open()), "plugin test.scripted: infer: the hint is false");
+    assert_eq!(
+        says(Switch::new(Verdict::Suspend)),
+        "plugin test.scripted: infer: the hint is true"
+    );
+}
+
+#[test]
+fn long_texts_are_cut() {
+    let (model, pool) = (load("talkative").unwrap(), pool());
+    let error = run(scripted_work(&model, &pool), &pool).result.unwrap_err();
+    let Error::Plugin { message, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(message.len(), mlos_plugin_host::limits::ERROR_TEXT_BYTES_MAX);
 }
 
 #[test]
