@@ -15,6 +15,7 @@ pub mod archive;
 pub mod detect;
 mod digest;
 mod error;
+#[doc(hidden)]
 pub mod fuzzing;
 mod id;
 pub mod limits;

@@ -1,8 +1,8 @@
 //! Every bound of this crate, in one place. A package comes from a stranger: nothing in it may decide how
 //! much memory, disk or time is spent on it.
 
-/// Longest `manifest.yaml`, bytes. YAML aliases are bounded by the parser in proportion to this.
-pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// Longest `manifest.yaml`, bytes: room for [`FILES_MAX`] files.
+pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 /// Most files in one package.
 pub const FILES_MAX: usize = 16_384;
 /// Longest path of a file inside a package, bytes.

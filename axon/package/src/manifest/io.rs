@@ -67,6 +67,7 @@ impl Manifest {
             reason,
         };
         let text = std::str::from_utf8(bytes).map_err(|e| syntax(e.to_string()))?;
+        super::budget::check(text).map_err(|e| syntax(e.to_string()))?;
         serde_norway::from_str(text).map_err(|e| syntax(e.to_string()))
     }
 

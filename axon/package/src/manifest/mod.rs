@@ -1,5 +1,6 @@
 //! The manifest of a package: what the model is called, which files it has, and how it is called.
 
+mod budget;
 mod io;
 mod schema;
 mod validate;

@@ -122,9 +122,12 @@ impl Store {
     /// [`Error::Id`] when the id has no version; what reading its manifest returns.
     pub fn get(&self, id: &ModelId) -> Result<Option<Installed>> {
         let dir = self.model_dir(id)?;
+        // A file of another model may lie under this path and be called manifest.yaml.
+        if self.is_inside_model(&dir) {
+            return Ok(None);
+        }
         match Installed::read(&dir) {
-            // A file of another model may lie under this path and be called manifest.yaml.
-            Ok(installed) if installed.id == *id && !self.is_inside_model(&dir) => Ok(Some(installed)),
+            Ok(installed) if installed.id == *id => Ok(Some(installed)),
             Ok(_) | Err(Error::FileNotFound { .. }) => Ok(None),
             Err(e) => Err(e),
         }

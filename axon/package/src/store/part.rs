@@ -140,8 +140,11 @@ impl PartFile {
     /// [`Error::HashMismatch`]: what was written is deleted, for it is wrong somewhere.
     pub fn finish(self) -> Result<FileEntry> {
         let (sha256, size) = match self.state {
-            State::Stored { sha256, size } => (sha256, size),
-            State::Open(writing) => writing.finish(&self.staging.store, &self.path, self.expected)?,
+            State::Stored { sha256, size } => {
+                check_size(&self.path, self.expected, size)?;
+                (sha256, size)
+            }
+            State::Open(writing) => writing.finish(&self.staging, &self.path, self.expected)?,
         };
         let entry = FileEntry::new(self.path, size, sha256);
         self.staging.finished(&entry);
@@ -174,14 +177,12 @@ fn stored(staging: &Inner, expected: Expected) -> Result<Option<State>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at(&path),
     };
-    let sound = !staging.distrust || Sha256::of_reader(&mut File::open(&path).at(&path)?, &path)?.0 == sha256;
-    if sound && expected.size.is_none_or(|expected| expected == size) {
+    let suspicious = staging.distrust || expected.size.is_some_and(|expected| expected != size);
+    if !suspicious || Sha256::of_reader(&mut File::open(&path).at(&path)?, &path)?.0 == sha256 {
         return Ok(Some(State::Stored { sha256, size }));
     }
     // Unlinked, not overwritten: other models may have it open, and they are told by `verify`.
-    if !sound {
-        fs::remove_file(&path).at(&path)?;
-    }
+    fs::remove_file(&path).at(&path)?;
     Ok(None)
 }
 
@@ -229,7 +230,7 @@ impl Writing {
         Ok(())
     }
 
-    fn finish(mut self, store: &Store, path: &str, expected: Expected) -> Result<(Sha256, u64)> {
+    fn finish(mut self, staging: &Inner, path: &str, expected: Expected) -> Result<(Sha256, u64)> {
         self.out.flush().at(&self.temporary)?;
         let (sha256, size) = (Sha256(self.hasher.finalize().into()), self.len_bytes);
         if let Some(expected) = expected.size.filter(|&expected| expected != size) {
@@ -249,19 +250,30 @@ impl Writing {
             });
         }
         // The lock on the file is held until `self.out` goes, after the rename.
-        place(store, self.out.get_ref(), &self.temporary, &sha256)?;
+        place(staging, self.out.get_ref(), &self.temporary, &sha256)?;
         Ok((sha256, size))
     }
 }
 
+fn check_size(path: &str, expected: Expected, actual: u64) -> Result<()> {
+    match expected.size.filter(|&expected| expected != actual) {
+        Some(expected) => Err(Error::SizeMismatch {
+            path: path.into(),
+            expected,
+            actual,
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Moves a complete file to where its digest says.
-fn place(store: &Store, file: &File, temporary: &Path, sha256: &Sha256) -> Result<()> {
-    let blob = store.blob_path(sha256);
-    if blob.exists() {
+fn place(staging: &Inner, file: &File, temporary: &Path, sha256: &Sha256) -> Result<()> {
+    let blob = staging.store.blob_path(sha256);
+    let size = file.metadata().at(temporary)?.len();
+    // Whoever else stored it has the models that link to it; replacing theirs would only cost space.
+    if !staging.distrust && fs::metadata(&blob).is_ok_and(|meta| meta.len() == size) {
         return fs::remove_file(temporary).at(temporary);
     }
-    file.set_permissions(Permissions::from_mode(0o444))
-        .at(temporary)?;
     file.sync_all().at(temporary)?;
     let directory = parent(&blob);
     if !directory.exists() {
@@ -269,6 +281,8 @@ fn place(store: &Store, file: &File, temporary: &Path, sha256: &Sha256) -> Resul
         sync_dir(parent(directory))?;
     }
     fs::rename(temporary, &blob).at(&blob)?;
+    // Not before: a partial file that a killed process left read-only could not be opened again.
+    file.set_permissions(Permissions::from_mode(0o444)).at(&blob)?;
     sync_dir(directory)
 }
 
