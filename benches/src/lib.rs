@@ -1,1 +1,3 @@
-//! mlos-benches
+//! Loads for the benchmarks of MLOS: what several of them share.
+
+pub mod decide;
