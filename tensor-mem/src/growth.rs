@@ -4,7 +4,6 @@
 //! an extent is made. From then on its pages stay resident while it goes from loan to loan, so that reuse never
 //! faults, until `trim` or a full pool punches them out.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -278,7 +277,7 @@ impl Growth {
         let idle = self.idle_chunks(store, first);
         push_back_except(store, class, first, &idle);
         let mut reclaimed = Reclaimed::default();
-        for chunk in idle {
+        for chunk in (0..idle.len()).filter(|&chunk| idle[chunk]) {
             let len = self.carved[chunk] * class::block_bytes(class);
             if self.punch(store.chunk(chunk)) {
                 reclaimed.returned += len;
@@ -286,6 +285,7 @@ impl Growth {
             if self.carving[class] == Some(chunk) {
                 self.carving[class] = None;
             }
+            self.carved[chunk] = 0;
             self.chunks_free.push(chunk);
             reclaimed.committed += len;
         }
@@ -306,18 +306,16 @@ impl Growth {
         punched
     }
 
-    /// The chunks all of whose carved blocks are in this list.
-    fn idle_chunks(&self, store: &Store, first: u32) -> Vec<usize> {
-        let mut free: HashMap<usize, usize> = HashMap::new();
+    /// For each chunk, whether all its carved blocks are in this list.
+    fn idle_chunks(&self, store: &Store, first: u32) -> Vec<bool> {
+        let mut free = vec![0; self.carved.len()];
         let mut index = first;
         while index != NIL {
-            *free.entry(chunk_of(index)).or_default() += 1;
+            free[chunk_of(index)] += 1;
             index = store.link(index).load(Ordering::Relaxed);
         }
-        free.into_iter()
-            .filter(|&(chunk, count)| count == self.carved[chunk])
-            .map(|(chunk, _)| chunk)
-            .collect()
+        let idle = |(&free, &carved): (&usize, &usize)| free > 0 && free == carved;
+        free.iter().zip(&self.carved).map(idle).collect()
     }
 
     pub(crate) fn extent(&self, slot: usize) -> Arc<Segment> {
@@ -338,14 +336,14 @@ impl Growth {
     }
 }
 
-/// Returns the blocks of a list to their stack, but for those of some chunks. The list is ours: no other thread
+/// Returns the blocks of a list to their stack, but for those of the chunks marked. The list is ours: no other thread
 /// changes its links.
-fn push_back_except(store: &Store, class: usize, first: u32, except: &[usize]) {
+fn push_back_except(store: &Store, class: usize, first: u32, except: &[bool]) {
     let (mut kept_first, mut kept_last) = (NIL, NIL);
     let mut index = first;
     while index != NIL {
         let next = store.link(index).load(Ordering::Relaxed);
-        if !except.contains(&chunk_of(index)) {
+        if !except[chunk_of(index)] {
             if kept_last == NIL {
                 kept_first = index;
             } else {

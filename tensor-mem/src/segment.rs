@@ -70,31 +70,31 @@ impl Segment {
         if let Some(node) = options.node {
             numa::check_node(node)?;
         }
-        let reserved = if options.huge_pages {
-            Self::create_reserved_huge(len)
-        } else {
-            None
-        };
-        let mut segment = match reserved {
-            Some(segment) => segment,
-            None => Self::create_base(len)?,
-        };
-        if let Some(node) = options.node {
-            segment.binding = numa::bind(segment.base, segment.len, node, options.node_policy)?;
+        if options.huge_pages
+            && len >= HUGE_PAGE_BYTES
+            && let Ok(segment) = Self::create_reserved_huge(len, options)
+        {
+            return Ok(segment);
         }
+        let mut segment = Self::create_base(len)?;
+        segment.bind(options)?;
         Ok(segment)
     }
 
     /// On reserved huge pages, if there are enough of them: mapping takes them from the administrator's stock at once,
     /// so that a touch cannot fail later.
-    fn create_reserved_huge(len: usize) -> Option<Self> {
-        if len < HUGE_PAGE_BYTES {
-            return None;
-        }
+    fn create_reserved_huge(len: usize, options: &SegmentOptions) -> Result<Self, Error> {
         let len = len.next_multiple_of(HUGE_PAGE_BYTES);
-        let fd = memory_file(libc::MFD_HUGETLB | libc::MFD_HUGE_2MB).ok()?;
-        size_and_seal(&fd, len).ok()?;
-        Self::map(fd, len, Pages::ReservedHuge).ok()
+        let fd = memory_file(libc::MFD_HUGETLB | libc::MFD_HUGE_2MB)?;
+        size_and_seal(&fd, len)?;
+        let mut segment = Self::map(fd, len, Pages::ReservedHuge)?;
+        segment.bind(options)?;
+        if options.node.is_some() {
+            // The stock is counted for the machine, not for the node: what was reserved may lie elsewhere, and a touch
+            // would then end in SIGBUS. So touch it all now, where that is an error.
+            segment.populate()?;
+        }
+        Ok(segment)
     }
 
     fn create_base(len: usize) -> Result<Self, Error> {
@@ -150,6 +150,23 @@ impl Segment {
                 Pages::Base
             },
         )
+    }
+
+    fn bind(&mut self, options: &SegmentOptions) -> Result<(), Error> {
+        if let Some(node) = options.node {
+            self.binding = numa::bind(self.base, self.len, node, options.node_policy)?;
+        }
+        Ok(())
+    }
+
+    fn populate(&self) -> Result<(), Error> {
+        // SAFETY: exactly our mapping; MADV_POPULATE_WRITE takes pages as a write would, and changes no contents.
+        let rc = unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, libc::MADV_POPULATE_WRITE) };
+        if rc == 0 {
+            Ok(())
+        } else {
+            Err(Error::last_os("madvise MADV_POPULATE_WRITE"))
+        }
     }
 
     fn map(fd: OwnedFd, len: usize, pages: Pages) -> Result<Self, Error> {
@@ -213,7 +230,10 @@ impl Segment {
     }
 
     /// The address of a byte.
-    pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
+    ///
+    /// # Panics
+    /// When the segment has no byte of that offset.
+    pub fn at(&self, offset: usize) -> NonNull<u8> {
         assert!(
             offset < self.len,
             "offset {offset} is outside of a segment of {} bytes",

@@ -1,5 +1,9 @@
 //! The life of one loan, from written to frozen.
 #![cfg(not(loom))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's own helpers, where a panic is the message"
+)]
 
 use half::{bf16, f16};
 use mlos_tensor_mem::limits::{ALIGN_BYTES, SLAB_BLOCK_BYTES_MAX};

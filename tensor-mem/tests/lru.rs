@@ -1,5 +1,9 @@
 //! The cache against a slow and obvious model of it.
 #![cfg(not(loom))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's own helpers, where a panic is the message"
+)]
 
 use mlos_tensor_mem::{DType, Error, Pool, PoolConfig, Shape, Tensor, TensorLru};
 use proptest::prelude::*;

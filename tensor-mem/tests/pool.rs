@@ -1,5 +1,9 @@
 //! What a pool takes, keeps, refuses and gives back.
 #![cfg(not(loom))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's own helpers, where a panic is the message"
+)]
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;

@@ -1,5 +1,9 @@
 //! Segments as another process sees them.
 #![cfg(not(loom))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's own helpers, where a panic is the message"
+)]
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -44,12 +48,12 @@ fn a_peer_sees_what_is_written() {
     assert_ne!(ours.id(), theirs.id());
     assert_ne!(ours.base(), theirs.base());
     // SAFETY: the segment is mapped, and nobody else in this test knows of it.
-    unsafe { ours.base().add(5000).write(42) };
+    unsafe { ours.at(5000).write(42) };
     // SAFETY: as above.
-    assert_eq!(unsafe { theirs.base().add(5000).read() }, 42);
+    assert_eq!(unsafe { theirs.at(5000).read() }, 42);
     drop(ours);
     // SAFETY: the peer's mapping does not need ours.
-    assert_eq!(unsafe { theirs.base().add(5000).read() }, 42);
+    assert_eq!(unsafe { theirs.at(5000).read() }, 42);
 }
 
 #[test]
@@ -178,7 +182,7 @@ fn huge_pages_are_a_wish() {
         _ => assert_eq!(segment.len(), 3 << 20),
     }
     // SAFETY: within the mapping, and nobody else knows of it.
-    unsafe { segment.base().add(segment.len() - 1).write(1) };
+    unsafe { segment.at(segment.len() - 1).write(1) };
 }
 
 #[test]
@@ -201,7 +205,7 @@ fn a_tensor_can_be_found_in_its_segment() {
         )
         .unwrap();
         // SAFETY: the location lies within the segment, and the view keeps the bytes as they are.
-        assert_eq!(unsafe { theirs.base().add(location.offset + 3).read() }, 5);
+        assert_eq!(unsafe { theirs.at(location.offset + 3).read() }, 5);
     }
 }
 
@@ -230,8 +234,6 @@ fn memory_file() -> File {
 fn add_seals(file: &File, seals: libc::c_int) {
     use std::os::fd::AsRawFd;
     // SAFETY: works on an open descriptor and touches no memory.
-    assert_eq!(
-        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) },
-        0
-    );
+    let rc = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) };
+    assert_eq!(rc, 0);
 }

@@ -1,5 +1,9 @@
 //! String tensors, honest and lying.
 #![cfg(not(loom))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's own helpers, where a panic is the message"
+)]
 
 use mlos_tensor_mem::{DType, Error, Pool, PoolConfig, Shape, Tensor};
 use proptest::prelude::*;
@@ -137,9 +141,9 @@ proptest! {
     fn any_strings_round_trip(texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20)) {
         let tensor = Tensor::from_strings(&pool(), shape(&[texts.len()]), texts.iter().map(Vec::as_slice)).unwrap();
         prop_assert_eq!(tensor.strings().unwrap().collect::<Vec<_>>(), texts.clone());
-        for row in 0..texts.len() {
+        for (row, text) in texts.iter().enumerate() {
             let view = tensor.rows(row..row + 1).unwrap();
-            prop_assert_eq!(view.strings().unwrap().next().unwrap(), &texts[row][..]);
+            prop_assert_eq!(view.strings().unwrap().next().unwrap(), &text[..]);
         }
     }
 

@@ -1,6 +1,10 @@
 //! Random loans, clones, views and drops on several threads at once: no tensor is overwritten by another, and at the end
 //! every byte is back.
 #![cfg(not(loom))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's own helpers, where a panic is the message"
+)]
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
