@@ -100,7 +100,8 @@ impl Pool {
     }
 
     /// Gives free memory back to the kernel and returns how many bytes. Loans are not touched; free blocks beside a
-    /// block on loan in the same chunk are kept.
+    /// block on loan in the same chunk are kept. It may take milliseconds, in which loans that need new memory wait: call it
+    /// from a lane or when idle, not from a front.
     pub fn trim(&self) -> usize {
         self.store.trim()
     }
