@@ -14,7 +14,7 @@ use axon_package::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::{Error, Resolved, Result, Source, limits, onnx_io, preprocess};
+use crate::{Error, Resolved, Result, Source, fetch::with_name, limits, onnx_io, preprocess};
 
 /// The files of one model, and where each lies: in the store under its hash, or in a directory.
 pub(crate) struct Files<'a> {
@@ -100,14 +100,7 @@ impl Files<'_> {
             return Ok(onnx_io::GraphIo::default());
         };
         let blob = (self.locate)(entry)?;
-        onnx_io::graph_io(&blob).map_err(|error| match error {
-            // The blob's name means nothing to a person.
-            PackageError::NotAModel { reason, .. } => Error::Package(PackageError::NotAModel {
-                path: file.path.clone(),
-                reason,
-            }),
-            other => Error::Package(other),
-        })
+        onnx_io::graph_io(&blob).map_err(|error| with_name(error, &file.path))
     }
 }
 

@@ -1,8 +1,11 @@
 //! All files of a model, several at a time.
 
-use std::{cmp::Reverse, collections::HashSet, sync::Arc};
+use std::{cmp::Reverse, collections::HashSet, path::Path, sync::Arc};
 
-use axon_package::{Staging, Store, detect};
+use axon_package::{
+    Staging, Store,
+    detect::{self, Format},
+};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{Adapter, Error, Progress, RemoteFile, Resolved, Result, download::blocking, limits};
@@ -60,8 +63,9 @@ impl Fetch {
         let mut missing: Vec<RemoteFile> = Vec::new();
         for graph in files.iter().filter(|entry| entry.path.ends_with(".onnx")) {
             let blob = self.store.blob_path(&graph.digest()?);
-            for data in blocking(move || Ok(detect::external_files(&blob)?)).await? {
-                let path = beside(&graph.path, &data.location);
+            let named = graph.path.clone();
+            for location in blocking(move || data_of(&blob, &named)).await? {
+                let path = beside(&graph.path, &location);
                 if fetched.contains(path.as_str()) || missing.iter().any(|file| file.path == path) {
                     continue;
                 }
@@ -71,6 +75,26 @@ impl Fetch {
         }
         Ok(missing)
     }
+}
+
+/// Where a graph says that its data lies. What is no graph after all is said when the manifest is made.
+fn data_of(blob: &Path, named: &str) -> Result<Vec<String>> {
+    if detect::detect(blob)?.format != Format::Onnx {
+        return Ok(Vec::new());
+    }
+    let files = detect::external_files(blob).map_err(|error| with_name(error, named))?;
+    Ok(files.into_iter().map(|data| data.location).collect())
+}
+
+/// The name of a blob means nothing to a person.
+pub(crate) fn with_name(error: axon_package::Error, named: &str) -> Error {
+    Error::Package(match error {
+        axon_package::Error::NotAModel { reason, .. } => axon_package::Error::NotAModel {
+            path: named.to_owned(),
+            reason,
+        },
+        other => other,
+    })
 }
 
 fn incomplete(path: &str, graph: &str) -> Error {

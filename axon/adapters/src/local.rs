@@ -13,11 +13,13 @@ use axon_package::{
 
 use crate::{
     About, Adapter, Answer, Checksum, Error, FormatChoice, Progress, Reference, RemoteFile, Resolved, Result,
-    Source, choose::choose, download::blocking, limits, reference::Target,
+    Source,
+    choose::choose,
+    download::blocking,
+    limits,
+    reference::{LOCAL, Target},
 };
 
-/// Namespace of models that come without a manifest.
-const NAMESPACE: &str = "local";
 /// Version of models that come without a manifest.
 const VERSION: &str = "latest";
 
@@ -164,7 +166,7 @@ fn without_manifest(named_after: &Path, directory: &Path, paths: &[&str]) -> Res
         .map(|path| local_file(directory, path))
         .collect::<Result<_>>()?;
     Ok(Resolved {
-        id: ModelId::new(NAMESPACE, &model_name(named_after), Some(VERSION))?,
+        id: ModelId::new(LOCAL, &model_name(named_after), Some(VERSION))?,
         source: Source::Directory(named_after.into()),
         manifest: None,
         available: files.clone(),

@@ -9,6 +9,9 @@ use crate::{Error, Result};
 /// Namespaces that always mean a hub, also where a directory of that name lies.
 const HUB_NAMESPACES: [&str; 2] = ["hf", "huggingface"];
 
+/// Namespace of models that come from a path without a manifest: no hub has them.
+pub(crate) const LOCAL: &str = "local";
+
 /// What to install.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
@@ -94,6 +97,14 @@ impl ModelName {
         if let Some(revision) = revision {
             check_revision(revision).map_err(refuse)?;
         }
+        if id.namespace() == LOCAL {
+            let hint = "; local models are installed from a path";
+            return Err(Error::NotFound {
+                what: text.into(),
+                host: "this machine".into(),
+                hint,
+            });
+        }
         let (namespace, name) = match id.namespace() {
             "hf" | "huggingface" => ("hf", id.name().to_owned()),
             // A namespace that names no hub is an organisation of the default one.
@@ -141,6 +152,7 @@ mod tests {
         check("hf/org/name@a b", None);
         check("hf/../x", None);
         check("gpt2", None);
+        check("local/digits", None);
         check("", None);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Hub::start`] serves a directory: `ROOT/org/name/` is a repository's `main`, `ROOT/org/name@v1/` its revision `v1`; the commit
 //! id of a revision is a hash of its content. Small files come from the hub's own address, large ones (as Git LFS would hold them)
-//! by a redirect to a second address that plays the content network, so that a test can see whether a token travels there.
+//! by a redirect to `/objects/…` at a second address that plays the content network, so that a test can see whether a token travels there.
 //! Every request is kept ([`Hub::requests`]); [`Hub::inject`] adds a [`Fault`], [`Hub::gate`] asks for a token.
 //!
 //! It is trusted because the official `huggingface_hub` client downloads from it (`tests/official_client.rs`).

@@ -174,7 +174,10 @@ fn resolve(
         );
     };
     let response = if file.is_lfs {
-        let location = format!("{}/{repo}/{}?file={}", state.cdn_endpoint, file.sha256, name);
+        let location = format!(
+            "{}/objects/{repo}/{}?revision={}",
+            state.cdn_endpoint, file.sha256, name
+        );
         Response {
             status: 302,
             headers: vec![("Location", location)],
@@ -198,10 +201,14 @@ fn resolve(
 }
 
 fn cdn_route(state: &State, request: &Recorded, fault: Option<&FaultKind>) -> std::io::Result<Response> {
-    let Some((repo, sha256)) = request.path.trim_start_matches('/').rsplit_once('/') else {
+    let Some((repo, sha256)) = request
+        .path
+        .strip_prefix("/objects/")
+        .and_then(|path| path.rsplit_once('/'))
+    else {
         return Ok(Response::error(404, "", "no such object"));
     };
-    let revision = query_value(&request.query, "file").unwrap_or("main");
+    let revision = query_value(&request.query, "revision").unwrap_or("main");
     let revision = state.repos.revision(repo, revision)?;
     match revision
         .as_ref()

@@ -31,14 +31,24 @@ pub(crate) async fn run(context: &Context, arguments: &Info) -> Result<Answer> {
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Usage) => error,
         Err(error) => return Err(error),
     };
+    match at_its_source(context, arguments).await {
+        Ok(resolved) => Ok(resolved_answer(&resolved)),
+        // What is installed under a name like it is the better hint.
+        Err(error) if error.kind() == Kind::NotFound && has_hint(&not_installed) => Err(not_installed),
+        // Without a network, that it is not installed is all that can be said.
+        Err(Error::Adapter(AdapterError::Offline { .. })) => Err(not_installed),
+        Err(error) => Err(error),
+    }
+}
+
+async fn at_its_source(context: &Context, arguments: &Info) -> Result<Resolved> {
     let reference = Reference::parse(&arguments.model)?;
     let adapter = context.adapters()?.find(&reference)?;
-    match adapter.resolve(&reference, arguments.format).await {
-        Ok(resolved) => Ok(resolved_answer(&resolved)),
-        // Without a network, that it is not installed is all that can be said.
-        Err(AdapterError::Offline { .. }) => Err(not_installed),
-        Err(error) => Err(Error::Adapter(error)),
-    }
+    Ok(adapter.resolve(&reference, arguments.format).await?)
+}
+
+fn has_hint(error: &Error) -> bool {
+    matches!(error, Error::Package(axon_package::Error::ModelNotFound { nearest, .. }) if !nearest.is_empty())
 }
 
 fn installed_answer(installed: &Installed) -> Answer {
