@@ -28,7 +28,7 @@ impl Loaded {
         // Nothing fits the front, so that with lanes every thread has work.
         let config = Config {
             preemption,
-            queue_jobs_max: 4 * queued,
+            queue_jobs_max: queued + 64,
             front_budget_ns: 0,
             ..Config::default()
         };

@@ -2,7 +2,7 @@
 
 use crate::config::Preemption;
 use crate::decision::{Decision, Dispatch, Member};
-use crate::job::{Class, Thread};
+use crate::job::{Class, ClassSet, Thread};
 use crate::limits::{JOIN_SCAN_MAX, MEMBERS_MAX};
 use crate::models::{ModelState, queue_of};
 use crate::pick::{Next, What};
@@ -25,38 +25,44 @@ struct Draft {
 impl Policy {
     /// Starts a run with this job, which waits nowhere any more, and those that can join it.
     pub(crate) fn dispatch(&mut self, thread: Thread, class: Class, leader: u32) {
-        let entry = *self.slots.get(leader);
-        let state = *self.models.get(entry.job.model);
-        let rows = self.part_rows(&state, entry.rows_left(), class, self.now_ns);
         let run = self.runs.take();
-        self.runs
-            .get_mut(run)
-            .reset(entry.job.model, state.generation, class);
-        self.runs.get_mut(run).push(leader, rows, entry.key.deadline_ns);
-        self.slots.get_mut(leader).stage = Stage::Running(thread, run);
-        if rows == entry.rows_left() && state.model.max_batch_rows > rows {
-            let rows_max = self.joined_rows_max(&state, class);
-            let deadline_ns = self.meetable_deadline_ns(&entry);
-            self.join(
-                thread,
-                &state,
-                Draft {
-                    run,
-                    rows,
-                    rows_max,
-                    deadline_ns,
-                },
-            );
+        if let Some(draft) = self.draft(class, leader, run) {
+            self.join(thread, draft);
         }
-        self.predict_run(run, &state);
+        self.slots.get_mut(leader).stage = Stage::Running(thread, run);
+        self.predict_run(run);
+        let model = self.runs.get(run).model;
         self.threads[thread.index()].running = Some(run);
-        self.threads[thread.index()].warm = Some(entry.job.model);
+        self.threads[thread.index()].warm = Some(model);
         self.class_stats(class).dispatches += 1;
         let now_ns = self.now_ns;
-        if let Some(state) = self.models.get_mut(entry.job.model) {
+        if let Some(state) = self.models.get_mut(model) {
             state.fetch_used(now_ns, &mut self.stats.prefetch);
         }
         self.announce(thread, run);
+    }
+
+    /// Begins a run with a part of one job. The draft is for others to join, if any may.
+    fn draft(&mut self, class: Class, leader: u32, run: u8) -> Option<Draft> {
+        let entry = self.slots.get(leader);
+        let state = self.models.get(entry.job.model);
+        let rows = self.part_rows(state, entry.rows_left(), class, self.now_ns);
+        let joins = rows == entry.rows_left() && state.model.max_batch_rows > rows;
+        let rows_max = if joins {
+            self.joined_rows_max(state, class)
+        } else {
+            rows
+        };
+        let deadline_ns = self.meetable_deadline_ns(entry);
+        let started = self.runs.get_mut(run);
+        started.reset(entry.job.model, state.generation, class);
+        started.push(leader, rows, entry.key.deadline_ns);
+        (rows_max > rows).then_some(Draft {
+            run,
+            rows,
+            rows_max,
+            deadline_ns,
+        })
     }
 
     fn announce(&mut self, thread: Thread, run: u8) {
@@ -80,13 +86,14 @@ impl Policy {
         }));
     }
 
-    fn predict_run(&mut self, run: u8, state: &ModelState) {
+    fn predict_run(&mut self, run: u8) {
         let run = self.runs.get_mut(run);
-        let estimate = state.cost.estimate(run.rows, self.config.unknown_cost_ns);
+        let cost = &self.models.get(run.model).cost;
+        let estimate = cost.estimate(run.rows, self.config.unknown_cost_ns);
         run.mean_ns = estimate.mean_ns;
         run.bound_ns = estimate.bound_ns();
         run.known = estimate.known;
-        run.slice_ns = state.cost.slice_ns(run.rows).unwrap_or(run.bound_ns);
+        run.slice_ns = cost.slice_ns(run.rows).unwrap_or(run.bound_ns);
     }
 
     /// Until when to wait for others before starting this; `None` to start at once.
@@ -100,10 +107,9 @@ impl Policy {
         let head = self.slots.get(self.queues[index].first()?.slot);
         let state = self.models.get(head.job.model);
         let group = self.models.group(index, head.job.model);
+        let state_of = &self.threads[thread.index()];
         let waits_alone = group.len as usize == self.queues[index].len()
-            && Class::ALL
-                .into_iter()
-                .all(|class| class == next.class || !self.waits(thread, class));
+            && state_of.waiting.without(next.class) == ClassSet::EMPTY;
         if state.model.max_batch_rows < 2 || state.model.max_queue_delay_ns == 0 || !waits_alone {
             return None;
         }
@@ -172,7 +178,7 @@ impl Policy {
     }
 
     /// Lets queued jobs of the same model and shape join, oldest first, while every member still meets its deadline.
-    fn join(&mut self, thread: Thread, state: &ModelState, mut draft: Draft) {
+    fn join(&mut self, thread: Thread, mut draft: Draft) {
         let leader = self.slots.get(self.runs.get(draft.run).parts()[0].slot);
         let (model, class, shape_key) = (leader.job.model, leader.job.class, leader.job.shape_key);
         let mut slot = self.models.group(queue_of(thread, class), model).oldest;
@@ -183,21 +189,16 @@ impl Policy {
             let entry = *self.slots.get(slot);
             let whole = entry.rows_done == 0 && entry.job.rows <= draft.rows_max - draft.rows;
             if whole && entry.job.shape_key == shape_key {
-                self.join_one(thread, state, &mut draft, (slot, &entry));
+                self.join_one(thread, &mut draft, (slot, &entry));
             }
             slot = entry.younger;
         }
     }
 
-    fn join_one(
-        &mut self,
-        thread: Thread,
-        state: &ModelState,
-        draft: &mut Draft,
-        (slot, entry): (u32, &Entry),
-    ) {
+    fn join_one(&mut self, thread: Thread, draft: &mut Draft, (slot, entry): (u32, &Entry)) {
         let rows = draft.rows + entry.job.rows;
-        let bound_ns = state.cost.estimate(rows, self.config.unknown_cost_ns).bound_ns();
+        let cost = &self.models.get(entry.job.model).cost;
+        let bound_ns = cost.estimate(rows, self.config.unknown_cost_ns).bound_ns();
         let deadline_ns = draft.deadline_ns.min(self.meetable_deadline_ns(entry));
         // The front is for short work: jobs that are short one by one must not become long together.
         let too_long = self.config.preemption == Preemption::Lanes

@@ -40,6 +40,33 @@ impl Class {
     }
 }
 
+/// Some of the classes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClassSet(u8);
+
+impl ClassSet {
+    pub const EMPTY: Self = Self(0);
+
+    pub const fn contains(self, class: Class) -> bool {
+        self.0 >> class as u8 & 1 == 1
+    }
+
+    #[must_use]
+    pub const fn with(self, class: Class) -> Self {
+        Self(self.0 | 1 << class as u8)
+    }
+
+    #[must_use]
+    pub const fn without(self, class: Class) -> Self {
+        Self(self.0 & !(1 << class as u8))
+    }
+
+    /// The most urgent of them.
+    pub fn first(self) -> Option<Class> {
+        Class::from_index(self.0.trailing_zeros() as usize)
+    }
+}
+
 /// Names a job; chosen by the caller, unique among the jobs that have not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub u64);

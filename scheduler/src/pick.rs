@@ -2,7 +2,7 @@
 
 use crate::config::Preemption;
 use crate::decision::Decision;
-use crate::job::{Class, Thread};
+use crate::job::{Class, ClassSet, ModelIndex, Thread};
 use crate::limits::WARM_STREAK_MAX;
 use crate::models::queue_of;
 use crate::policy::Policy;
@@ -28,6 +28,15 @@ pub(crate) enum What {
     Head,
     /// Start exactly the queued job that is due first.
     Urgent,
+}
+
+/// The queued job to start with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leader {
+    pub slot: u32,
+    pub model: ModelIndex,
+    /// It goes first for its model being warm.
+    pub warm: bool,
 }
 
 impl Policy {
@@ -79,12 +88,13 @@ impl Policy {
         match next.what {
             What::Resume => self.resume(thread, class),
             What::Rest => {
-                let resting = &mut self.threads[thread.index()].resting[class.index()];
-                let slot = core::mem::replace(resting, NONE);
+                let Some(slot) = self.take_resting(thread, class) else {
+                    return;
+                };
                 self.dispatch(thread, class, slot);
             }
             What::Head => {
-                let Some((slot, warm)) = self.leader(thread, class) else {
+                let Some(Leader { slot, warm, .. }) = self.leader(thread, class) else {
                     return;
                 };
                 let state = &mut self.threads[thread.index()];
@@ -93,11 +103,11 @@ impl Policy {
                 self.dispatch(thread, class, slot);
             }
             What::Urgent => {
-                let Some(item) = self.queues[queue_of(thread, class)].first() else {
+                let Some(&Item { slot, .. }) = self.queues[queue_of(thread, class)].first() else {
                     return;
                 };
-                self.dequeue(item.slot);
-                self.dispatch(thread, class, item.slot);
+                self.dequeue(slot);
+                self.dispatch(thread, class, slot);
             }
         }
     }
@@ -106,6 +116,7 @@ impl Policy {
         let Some(run) = self.threads[thread.index()].suspended[class.index()].take() else {
             return;
         };
+        self.note_waiting(thread, class);
         self.threads[thread.index()].running = Some(run);
         let job = self.first_job(run);
         self.threads[thread.index()].warm = Some(self.runs.get(run).model);
@@ -114,9 +125,9 @@ impl Policy {
 
     /// What an idle thread does next: the most urgent class that waits, or one whose guaranteed share is due.
     pub(crate) fn next(&self, thread: Thread) -> Option<Next> {
-        let waiting = self.waiting(thread);
-        let first = Class::ALL.into_iter().find(|class| waiting[class.index()])?;
-        let class = self.share_turn(thread, &waiting).unwrap_or(first);
+        let waiting = self.threads[thread.index()].waiting;
+        let first = waiting.first()?;
+        let class = self.share_turn(thread, waiting).unwrap_or(first);
         Some(Next {
             class,
             what: self.next_of(thread, class),
@@ -131,23 +142,19 @@ impl Policy {
         {
             return None;
         }
-        let mut waiting = self.waiting(thread);
-        if waiting[Class::Realtime.index()] && run.class > Class::Realtime {
+        let waiting = self.threads[thread.index()].waiting;
+        if waiting.contains(Class::Realtime) && run.class > Class::Realtime {
             return Some(self.next_in(thread, Class::Realtime, false));
         }
         // Its own share protects the run until it is spent, so it takes part.
-        let same_class_waits = waiting[run.class.index()];
-        waiting[run.class.index()] = true;
+        let with_itself = waiting.with(run.class);
         let turn = if run.class == Class::Realtime {
             None
         } else {
-            self.share_turn(thread, &waiting)
+            self.share_turn(thread, with_itself)
         };
         let serving = self.threads[thread.index()].shares.serving;
-        let first = Class::ALL
-            .into_iter()
-            .find(|class| waiting[class.index()])
-            .unwrap_or(run.class);
+        let first = with_itself.first().unwrap_or(run.class);
         match turn {
             Some(class) if class != run.class => return Some(self.next_in(thread, class, class > first)),
             Some(class) if serving == Some(class) => {}
@@ -159,7 +166,7 @@ impl Policy {
             what: What::Urgent,
             by_share: false,
         };
-        (same_class_waits && self.head_overtakes(thread, run.class)).then_some(same)
+        (waiting.contains(run.class) && self.head_overtakes(thread, run.class)).then_some(same)
     }
 
     /// Whether a run of this class can be set aside: there is one place for each class, and cooperation at all.
@@ -206,8 +213,8 @@ impl Policy {
     }
 
     /// The class whose guaranteed share is due, unless a REALTIME job waits.
-    fn share_turn(&self, thread: Thread, waiting: &[bool; Class::COUNT]) -> Option<Class> {
-        if waiting[Class::Realtime.index()] {
+    fn share_turn(&self, thread: Thread, waiting: ClassSet) -> Option<Class> {
+        if waiting.contains(Class::Realtime) {
             return None;
         }
         self.threads[thread.index()].shares.turn(&self.rates, waiting)
@@ -243,7 +250,7 @@ impl Policy {
         if self.config.preemption == Preemption::None || !self.has_queue(thread, class) {
             return false;
         }
-        let Some(Item { key, slot, .. }) = self.queues[queue_of(thread, class)].first() else {
+        let Some(&Item { key, slot, .. }) = self.queues[queue_of(thread, class)].first() else {
             return false;
         };
         let rest = self.slots.get(resting);
@@ -252,26 +259,33 @@ impl Policy {
         both_ns > key.deadline_ns && alone_ns <= key.deadline_ns && both_ns <= rest.key.deadline_ns
     }
 
-    /// The queued job of a class to start with, and whether it goes first for its model being warm.
+    /// The queued job of a class to start with.
     ///
     /// A warm one may go first only if everything that waits in this queue would be done before the earliest deadline in
     /// it: then the order makes nobody late. And only so many times in a row, or a steady stream would hold up the rest.
-    pub(crate) fn leader(&self, thread: Thread, class: Class) -> Option<(u32, bool)> {
+    pub(crate) fn leader(&self, thread: Thread, class: Class) -> Option<Leader> {
         let index = queue_of(thread, class);
         let queue = &self.queues[index];
         let head = queue.first()?;
         let state = &self.threads[thread.index()];
-        let Some(warm) = state.warm else {
-            return Some((head.slot, false));
+        let first = Leader {
+            slot: head.slot,
+            model: head.model,
+            warm: false,
         };
-        if self.slots.get(head.slot).job.model == warm || state.warm_streak >= WARM_STREAK_MAX {
-            return Some((head.slot, false));
-        }
-        let group = self.models.group(index, warm);
+        let warm = state
+            .warm
+            .filter(|warm| *warm != head.model && state.warm_streak < WARM_STREAK_MAX);
+        let Some(model) = warm else { return Some(first) };
+        let group = self.models.group(index, model);
         let all_done_ns = self.now_ns.saturating_add(queue.work_ns());
         if group.len == 0 || all_done_ns > head.key.deadline_ns {
-            return Some((head.slot, false));
+            return Some(first);
         }
-        Some((group.oldest, true))
+        Some(Leader {
+            slot: group.oldest,
+            model,
+            warm: true,
+        })
     }
 }

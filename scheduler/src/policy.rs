@@ -10,7 +10,7 @@ use crate::limits::{MEMBERS_MAX, MODELS_MAX, QUEUE_JOBS_MAX, RUNS_MAX, THREADS};
 use crate::models::{Models, QUEUES, queue_of};
 use crate::queue::EdfQueue;
 use crate::shares::Rates;
-use crate::slots::{Entry, Expected, NONE, Slots, Stage};
+use crate::slots::{Entry, Expected, Slots, Stage};
 use crate::stats::{ClassStats, Stats};
 use crate::thread::{Runs, ThreadState};
 use crate::utilisation::Utilisation;
@@ -189,6 +189,7 @@ impl Policy {
             Some(next) => {
                 self.threads[thread.index()].running = None;
                 self.threads[thread.index()].suspended[class.index()] = Some(run);
+                self.note_waiting(thread, class);
                 self.class_stats(class).preemptions += 1;
                 self.decisions.push(Decision::Suspend { thread, class });
                 self.start(thread, next);
@@ -234,7 +235,7 @@ impl Policy {
     }
 
     fn finish(&mut self, slot: u32) {
-        let entry = self.slots.remove(slot);
+        let entry = *self.slots.remove(slot);
         self.class_stats(entry.job.class).finished += 1;
         if let Some(deadline_ns) = entry.asked_deadline_ns {
             self.score(&entry, self.now_ns > deadline_ns);
@@ -313,7 +314,7 @@ impl Policy {
             Stage::Resting(thread) => {
                 self.charge(thread);
                 let class = self.slots.get(slot).job.class;
-                self.threads[thread.index()].resting[class.index()] = NONE;
+                self.take_resting(thread, class);
                 self.drop_job(slot);
                 self.advance_or_settle(thread);
             }
@@ -342,14 +343,14 @@ impl Policy {
 
     /// Ends a job without a result.
     pub(crate) fn drop_job(&mut self, slot: u32) {
-        let entry = self.slots.remove(slot);
+        let entry = *self.slots.remove(slot);
         self.class_stats(entry.job.class).dropped += 1;
         self.decisions.push(Decision::Dropped { job: entry.job.id });
     }
 
     /// Ends a job that had been admitted.
     pub(crate) fn reject_kept(&mut self, slot: u32, why: Why) {
-        let entry = self.slots.remove(slot);
+        let entry = *self.slots.remove(slot);
         self.class_stats(entry.job.class).rejects += 1;
         self.decisions.push(Decision::Reject {
             job: entry.job.id,

@@ -45,14 +45,17 @@ impl Policy {
     fn next_model(&self, thread: Thread) -> Option<ModelIndex> {
         let running = self.runs.get(self.threads[thread.index()].running?).model;
         let next = self.next(thread)?;
-        let slot = match next.what {
+        let model = match next.what {
             // Its data were used a moment ago.
             What::Resume => return None,
-            What::Rest => self.threads[thread.index()].resting[next.class.index()],
-            What::Head => self.leader(thread, next.class)?.0,
-            What::Urgent => self.queues[queue_of(thread, next.class)].first()?.slot,
+            What::Rest => {
+                let slot = self.threads[thread.index()].resting[next.class.index()];
+                self.slots.get(slot).job.model
+            }
+            What::Head => self.leader(thread, next.class)?.model,
+            What::Urgent => self.queues[queue_of(thread, next.class)].first()?.model,
         };
-        Some(self.slots.get(slot).job.model).filter(|model| *model != running)
+        (model != running).then_some(model)
     }
 
     fn mean_remaining_ns(&self, thread: Thread) -> u64 {

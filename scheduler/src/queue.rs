@@ -6,6 +6,8 @@
 
 use alloc::vec::Vec;
 
+use crate::job::ModelIndex;
+
 /// Items of a block.
 const BLOCK_ITEMS: usize = 32;
 /// Neighbours that together have no more than this are merged, which bounds the number of blocks.
@@ -24,25 +26,35 @@ pub(crate) struct Item {
     pub key: Key,
     pub work_ns: u64,
     pub slot: u32,
+    pub model: ModelIndex,
 }
 
-#[derive(Debug)]
-struct Block {
-    items: [Item; BLOCK_ITEMS],
-}
+type Block = [Item; BLOCK_ITEMS];
 
-/// A block in its place.
+/// A block in its place. Its items begin anywhere, so that taking the first of them moves none.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     last: Key,
-    work_ns: u64,
     block: u32,
-    len: u32,
+    start: u16,
+    len: u16,
+}
+
+impl Place {
+    fn start(&self) -> usize {
+        self.start as usize
+    }
+
+    fn len(&self) -> usize {
+        self.len as usize
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct EdfQueue {
     places: Vec<Place>,
+    /// The work of each place, apart so that sums run over dense memory.
+    works_ns: Vec<u64>,
     blocks: Vec<Block>,
     free: Vec<u32>,
     len: usize,
@@ -56,6 +68,7 @@ impl EdfQueue {
         let blocks_max = 2 * items_max.div_ceil(MERGE_ITEMS) + 2;
         Self {
             places: Vec::with_capacity(blocks_max),
+            works_ns: Vec::with_capacity(blocks_max),
             blocks: Vec::with_capacity(blocks_max),
             free: Vec::with_capacity(blocks_max),
             len: 0,
@@ -77,10 +90,10 @@ impl EdfQueue {
     }
 
     /// The item that is due first.
-    pub fn first(&self) -> Option<Item> {
+    pub fn first(&self) -> Option<&Item> {
         self.places
             .first()
-            .map(|place| self.blocks[place.block as usize].items[0])
+            .map(|place| &self.blocks[place.block as usize][place.start()])
     }
 
     /// Sum of the work of the items due before this key.
@@ -89,25 +102,25 @@ impl EdfQueue {
         let Some(place) = self.places.get(at) else {
             return self.work_ns;
         };
-        let whole: u64 = self.places[..at].iter().map(|place| place.work_ns).sum();
-        let items = self.items(place);
-        let upto = items.partition_point(|item| item.key < key);
-        whole + items[..upto].iter().map(|item| item.work_ns).sum::<u64>()
+        let whole: u64 = self.works_ns[..at].iter().sum();
+        let within: u64 = self
+            .items(place)
+            .iter()
+            .map(|item| if item.key < key { item.work_ns } else { 0 })
+            .sum();
+        whole + within
     }
 
     pub fn insert(&mut self, item: Item) {
         let mut at = self.place_of(item.key);
         if at == self.places.len() {
-            let full = self
-                .places
-                .last()
-                .is_none_or(|place| place.len as usize == BLOCK_ITEMS);
+            let full = self.places.last().is_none_or(|place| place.len() == BLOCK_ITEMS);
             if full {
                 self.open_block(at);
             } else {
                 at -= 1;
             }
-        } else if self.places[at].len as usize == BLOCK_ITEMS {
+        } else if self.places[at].len() == BLOCK_ITEMS {
             self.split(at);
             if self.places[at].last < item.key {
                 at += 1;
@@ -118,6 +131,9 @@ impl EdfQueue {
 
     /// Takes the item with this key out.
     pub fn remove(&mut self, key: Key) -> Option<Item> {
+        if self.first().is_some_and(|item| item.key == key) {
+            return Some(self.remove_at(0, 0));
+        }
         let at = self.place_of(key);
         let place = self.places.get(at)?;
         let index = self
@@ -133,7 +149,7 @@ impl EdfQueue {
     }
 
     fn items(&self, place: &Place) -> &[Item] {
-        &self.blocks[place.block as usize].items[..place.len as usize]
+        &self.blocks[place.block as usize][place.start()..place.start() + place.len()]
     }
 
     /// The first place whose last key is not before this one.
@@ -147,72 +163,92 @@ impl EdfQueue {
                 self.blocks.len() < self.blocks.capacity(),
                 "blocks never outgrow their bound"
             );
-            self.blocks.push(Block {
-                items: [Item::default(); BLOCK_ITEMS],
-            });
+            self.blocks.push([Item::default(); BLOCK_ITEMS]);
             self.blocks.len() as u32 - 1
         });
         self.places.insert(
             at,
             Place {
                 last: Key::default(),
-                work_ns: 0,
                 block,
+                start: 0,
                 len: 0,
             },
         );
+        self.works_ns.insert(at, 0);
     }
 
+    /// Moves the upper half of a full block into a new one behind it.
     fn split(&mut self, at: usize) {
+        const HALF: usize = BLOCK_ITEMS / 2;
         self.open_block(at + 1);
-        let half = BLOCK_ITEMS / 2;
-        for index in half..BLOCK_ITEMS {
-            let item = self.blocks[self.places[at].block as usize].items[index];
-            let to = self.places[at + 1].block as usize;
-            self.blocks[to].items[index - half] = item;
-            self.places[at + 1].work_ns += item.work_ns;
+        let lower = self.places[at];
+        debug_assert_eq!(lower.start, 0, "a full block begins at its start");
+        let upper = self.places[at + 1].block as usize;
+        let mut work_ns = 0;
+        for index in HALF..BLOCK_ITEMS {
+            let item = self.blocks[lower.block as usize][index];
+            self.blocks[upper][index - HALF] = item;
+            work_ns += item.work_ns;
         }
-        self.places[at + 1].len = (BLOCK_ITEMS - half) as u32;
-        self.places[at + 1].last = self.places[at].last;
-        self.places[at].work_ns -= self.places[at + 1].work_ns;
-        self.places[at].len = half as u32;
-        self.places[at].last = self.blocks[self.places[at].block as usize].items[half - 1].key;
+        self.places[at + 1].len = (BLOCK_ITEMS - HALF) as u16;
+        self.places[at + 1].last = lower.last;
+        self.works_ns[at + 1] = work_ns;
+        self.works_ns[at] -= work_ns;
+        self.places[at].len = HALF as u16;
+        self.places[at].last = self.blocks[lower.block as usize][HALF - 1].key;
     }
 
     fn insert_in(&mut self, at: usize, item: Item) {
         let place = &mut self.places[at];
-        let len = place.len as usize;
-        let items = &mut self.blocks[place.block as usize].items;
-        let index = items[..len].partition_point(|other| other.key < item.key);
-        items.copy_within(index..len, index + 1);
+        let items = &mut self.blocks[place.block as usize];
+        let (start, end) = (place.start(), place.start() + place.len());
+        let index = start + items[start..end].partition_point(|other| other.key < item.key);
+        // The gap is made on the side that has room, and on the shorter one if both have.
+        let to_left = start > 0 && (end == BLOCK_ITEMS || index - start < end - index);
+        let index = if to_left {
+            items.copy_within(start..index, start - 1);
+            place.start -= 1;
+            index - 1
+        } else {
+            items.copy_within(index..end, index + 1);
+            index
+        };
         items[index] = item;
         place.len += 1;
-        place.work_ns += item.work_ns;
-        place.last = items[len].key;
+        place.last = place.last.max(item.key);
+        self.works_ns[at] += item.work_ns;
         self.len += 1;
         self.work_ns += item.work_ns;
     }
 
     fn remove_at(&mut self, at: usize, index: usize) -> Item {
         let place = &mut self.places[at];
-        let len = place.len as usize;
-        let items = &mut self.blocks[place.block as usize].items;
+        let items = &mut self.blocks[place.block as usize];
+        let (start, end) = (place.start(), place.start() + place.len());
+        let index = start + index;
         let item = items[index];
-        items.copy_within(index + 1..len, index);
+        if index - start < end - index {
+            items.copy_within(start..index, start + 1);
+            place.start += 1;
+        } else {
+            items.copy_within(index + 1..end, index);
+        }
         place.len -= 1;
-        place.work_ns -= item.work_ns;
+        self.works_ns[at] -= item.work_ns;
         self.len -= 1;
         self.work_ns -= item.work_ns;
-        if len == 1 {
+        if place.len == 0 {
             self.close_block(at);
         } else {
-            place.last = items[len - 2].key;
+            place.last = items[place.start() + place.len() - 1].key;
         }
         self.merge_around(at);
         item
     }
 
     fn close_block(&mut self, at: usize) {
+        self.works_ns.remove(at);
         let place = self.places.remove(at);
         self.free.push(place.block);
     }
@@ -221,8 +257,8 @@ impl EdfQueue {
         for left in [at, at.wrapping_sub(1)] {
             let right = left.wrapping_add(1);
             if left < self.places.len() && right < self.places.len() {
-                let sum = self.places[left].len + self.places[right].len;
-                if sum as usize <= MERGE_ITEMS {
+                let sum = self.places[left].len() + self.places[right].len();
+                if sum <= MERGE_ITEMS {
                     self.merge(left, right);
                 }
             }
@@ -230,15 +266,17 @@ impl EdfQueue {
     }
 
     fn merge(&mut self, left: usize, right: usize) {
-        let from = self.places[right];
-        let len = self.places[left].len as usize;
-        let to = self.places[left].block as usize;
-        for index in 0..from.len as usize {
-            self.blocks[to].items[len + index] = self.blocks[from.block as usize].items[index];
+        let (to, from) = (self.places[left], self.places[right]);
+        let items = &mut self.blocks[to.block as usize];
+        items.copy_within(to.start()..to.start() + to.len(), 0);
+        for index in 0..from.len() {
+            let item = self.blocks[from.block as usize][from.start() + index];
+            self.blocks[to.block as usize][to.len() + index] = item;
         }
+        self.places[left].start = 0;
         self.places[left].len += from.len;
-        self.places[left].work_ns += from.work_ns;
         self.places[left].last = from.last;
+        self.works_ns[left] += self.works_ns[right];
         self.close_block(right);
     }
 }
@@ -254,6 +292,7 @@ mod tests {
             key: Key { deadline_ns, seq },
             work_ns,
             slot: seq as u32,
+            model: ModelIndex(0),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The guaranteed shares: credit that a waiting class earns and its running spends.
 
 use crate::config::Config;
-use crate::job::Class;
+use crate::job::{Class, ClassSet};
 
 /// Credit is kept in thousandths of a nanosecond, so that no earning is rounded away.
 const MILLI: u64 = 1_000;
@@ -43,7 +43,7 @@ impl Rates {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
     pub running: Option<Class>,
-    pub waiting: [bool; Class::COUNT],
+    pub waiting: ClassSet,
 }
 
 /// The shares on one thread.
@@ -63,8 +63,7 @@ impl Shares {
 
     /// Accounts for a stretch of time.
     pub fn pass(&mut self, elapsed_ns: u64, rates: &Rates, standing: &Standing) {
-        let realtime = Class::Realtime.index();
-        if standing.waiting[realtime] || standing.running == Some(Class::Realtime) {
+        if standing.waiting.contains(Class::Realtime) || standing.running == Some(Class::Realtime) {
             return;
         }
         for class in Class::ALL {
@@ -74,7 +73,7 @@ impl Shares {
             if standing.running == Some(class) {
                 // It earns while it runs, too.
                 *credit = credit.saturating_sub(elapsed_ns.saturating_mul(MILLI - earn));
-            } else if standing.waiting[index] {
+            } else if standing.waiting.contains(class) {
                 *credit = credit
                     .saturating_add(elapsed_ns.saturating_mul(earn))
                     .min(rates.credit_max[index]);
@@ -89,20 +88,22 @@ impl Shares {
     }
 
     /// The class that should run by its share: the one that does so already, else the most urgent that is owed a quantum.
-    pub fn turn(&self, rates: &Rates, waiting: &[bool; Class::COUNT]) -> Option<Class> {
-        let waits = |class: &Class| waiting[class.index()];
+    pub fn turn(&self, rates: &Rates, waiting: ClassSet) -> Option<Class> {
+        if self.serving.is_some_and(|class| waiting.contains(class)) {
+            return self.serving;
+        }
         let due = |class: &Class| {
-            rates.earn_per_mille[class.index()] > 0 && self.credit[class.index()] >= rates.quantum
+            waiting.contains(*class)
+                && rates.earn_per_mille[class.index()] > 0
+                && self.credit[class.index()] >= rates.quantum
         };
-        self.serving
-            .filter(waits)
-            .or_else(|| Class::ALL.into_iter().find(|class| waits(class) && due(class)))
+        Class::ALL.into_iter().find(due)
     }
 
     /// How long until a class that waits is owed a quantum, or the one that runs by its share has spent it, if the standing
     /// stays as it is.
     pub fn turn_in_ns(&self, rates: &Rates, standing: &Standing) -> Option<u64> {
-        if standing.waiting[Class::Realtime.index()] || standing.running == Some(Class::Realtime) {
+        if standing.waiting.contains(Class::Realtime) || standing.running == Some(Class::Realtime) {
             return None;
         }
         if let Some(class) = self.serving.filter(|class| standing.running == Some(*class)) {
@@ -110,7 +111,7 @@ impl Shares {
             return self.credit[class.index()].div_ceil(spend.max(1)).into();
         }
         let waits = |class: &Class| {
-            standing.waiting[class.index()]
+            standing.waiting.contains(*class)
                 && standing.running.is_some_and(|running| *class > running)
                 && rates.earn_per_mille[class.index()] > 0
         };
@@ -129,14 +130,14 @@ impl Shares {
 mod tests {
     use super::*;
 
-    const NONE: [bool; 4] = [false; 4];
-    const BATCH: [bool; 4] = [false, false, false, true];
+    const NONE: ClassSet = ClassSet::EMPTY;
+    const BATCH: ClassSet = NONE.with(Class::Batch);
 
     fn rates() -> Rates {
         Rates::new(&Config::default())
     }
 
-    fn high_runs(waiting: [bool; 4]) -> Standing {
+    fn high_runs(waiting: ClassSet) -> Standing {
         Standing {
             running: Some(Class::High),
             waiting,
@@ -150,10 +151,10 @@ mod tests {
         // 10 per mille and 2 to spare make a quantum of 1 ms in 83 ms.
         assert_eq!(due_in, 83_333_334);
         shares.pass(due_in - 1, &rates, &high_runs(BATCH));
-        assert_eq!(shares.turn(&rates, &BATCH), None);
+        assert_eq!(shares.turn(&rates, BATCH), None);
         shares.pass(1, &rates, &high_runs(BATCH));
-        assert_eq!(shares.turn(&rates, &BATCH), Some(Class::Batch));
-        assert_eq!(shares.turn(&rates, &NONE), None);
+        assert_eq!(shares.turn(&rates, BATCH), Some(Class::Batch));
+        assert_eq!(shares.turn(&rates, NONE), None);
     }
 
     #[test]
@@ -163,23 +164,23 @@ mod tests {
         shares.serving = Some(Class::Batch);
         let running = Standing {
             running: Some(Class::Batch),
-            waiting: [false, true, false, true],
+            waiting: BATCH.with(Class::High),
         };
         // 90 ms at 12 per mille, spent at 988.
         assert_eq!(shares.turn_in_ns(&rates, &running), Some(1_093_118));
         shares.pass(1_000_000, &rates, &running);
-        assert_eq!(shares.turn(&rates, &BATCH), Some(Class::Batch), "some is left");
+        assert_eq!(shares.turn(&rates, BATCH), Some(Class::Batch), "some is left");
         shares.pass(100_000, &rates, &running);
-        assert_eq!(shares.turn(&rates, &BATCH), None);
+        assert_eq!(shares.turn(&rates, BATCH), None);
         assert_eq!(shares.serving, None);
     }
 
     #[test]
     fn realtime_stops_the_clock() {
         let (rates, mut shares) = (rates(), Shares::NONE);
-        let waiting = [true, false, false, true];
+        let waiting = BATCH.with(Class::Realtime);
         shares.pass(1_000_000_000, &rates, &high_runs(waiting));
-        assert_eq!(shares.turn(&rates, &BATCH), None);
+        assert_eq!(shares.turn(&rates, BATCH), None);
         assert_eq!(shares.turn_in_ns(&rates, &high_runs(waiting)), None);
     }
 
@@ -193,9 +194,9 @@ mod tests {
         };
         // One window's share, 10 ms, is gone after that time and what it earned meanwhile.
         shares.pass(10_200_000, &rates, &running);
-        assert_eq!(shares.turn(&rates, &BATCH), None);
+        assert_eq!(shares.turn(&rates, BATCH), None);
         shares.pass(90_000_000, &rates, &high_runs(BATCH));
         shares.pass(1, &rates, &high_runs(NONE));
-        assert_eq!(shares.turn(&rates, &BATCH), None);
+        assert_eq!(shares.turn(&rates, BATCH), None);
     }
 }

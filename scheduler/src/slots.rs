@@ -67,10 +67,11 @@ impl Entry {
     }
 }
 
-/// A cell of the table from ids to slots; `slot` is [`NONE`] where it is free.
+/// A cell of the table from ids to slots; `slot` is [`NONE`] where it is free. The hash tells almost all other ids apart, and
+/// is half as long: the table of a full shard stays in the second-level cache.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
-    id: u64,
+    hash: u32,
     slot: u32,
 }
 
@@ -84,11 +85,12 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub fn new(jobs_max: usize) -> Self {
-        let cells = (2 * jobs_max).next_power_of_two();
+        // At most two thirds full.
+        let cells = (jobs_max + jobs_max / 2 + 1).next_power_of_two();
         Self {
             entries: Vec::with_capacity(jobs_max),
             free: Vec::with_capacity(jobs_max),
-            cells: vec![Cell { id: 0, slot: NONE }; cells],
+            cells: vec![Cell { hash: 0, slot: NONE }; cells],
         }
     }
 
@@ -98,13 +100,14 @@ impl Slots {
     }
 
     pub fn find(&self, id: JobId) -> Option<u32> {
-        let mut at = self.home(id.0);
+        let hash = hash_of(id);
+        let mut at = self.home(hash);
         loop {
             let cell = self.cells[at];
             if cell.slot == NONE {
                 return None;
             }
-            if cell.id == id.0 {
+            if cell.hash == hash && self.get(cell.slot).job.id == id {
                 return Some(cell.slot);
             }
             at = self.after(at);
@@ -113,9 +116,9 @@ impl Slots {
 
     /// Keeps an entry whose id is not there yet.
     pub fn insert(&mut self, entry: Entry) -> u32 {
-        let mut at = self.home(entry.job.id.0);
+        let hash = hash_of(entry.job.id);
+        let mut at = self.home(hash);
         while self.cells[at].slot != NONE {
-            debug_assert_ne!(self.cells[at].id, entry.job.id.0, "ids are unique");
             at = self.after(at);
         }
         let slot = match self.free.pop() {
@@ -132,16 +135,13 @@ impl Slots {
                 self.entries.len() as u32 - 1
             }
         };
-        self.cells[at] = Cell {
-            id: entry.job.id.0,
-            slot,
-        };
+        self.cells[at] = Cell { hash, slot };
         slot
     }
 
-    pub fn remove(&mut self, slot: u32) -> Entry {
-        let entry = self.entries[slot as usize];
-        let mut hole = self.home(entry.job.id.0);
+    /// Forgets a job. What is known of it can still be read until the next `insert`.
+    pub fn remove(&mut self, slot: u32) -> &Entry {
+        let mut hole = self.home(hash_of(self.get(slot).job.id));
         while self.cells[hole].slot != slot {
             hole = self.after(hole);
         }
@@ -149,7 +149,7 @@ impl Slots {
         while self.cells[at].slot != NONE {
             // A cell may fill the hole if the hole is not before its home, counted around the table.
             let mask = self.cells.len() - 1;
-            let from_home = at.wrapping_sub(self.home(self.cells[at].id)) & mask;
+            let from_home = at.wrapping_sub(self.home(self.cells[at].hash)) & mask;
             let from_hole = at.wrapping_sub(hole) & mask;
             if from_home >= from_hole {
                 self.cells[hole] = self.cells[at];
@@ -159,7 +159,7 @@ impl Slots {
         }
         self.cells[hole].slot = NONE;
         self.free.push(slot);
-        entry
+        self.get(slot)
     }
 
     pub fn get(&self, slot: u32) -> &Entry {
@@ -170,15 +170,18 @@ impl Slots {
         &mut self.entries[slot as usize]
     }
 
-    fn home(&self, id: u64) -> usize {
-        // Fibonacci hashing: the high bits of the product depend on all bits of the id.
-        let bits = self.cells.len().trailing_zeros();
-        (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - bits)) as usize
+    fn home(&self, hash: u32) -> usize {
+        ((u64::from(hash) * self.cells.len() as u64) >> u32::BITS) as usize
     }
 
     fn after(&self, at: usize) -> usize {
         (at + 1) & (self.cells.len() - 1)
     }
+}
+
+/// Fibonacci hashing: the high half of the product depends on all bits of the id.
+fn hash_of(id: JobId) -> u32 {
+    (id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> u32::BITS) as u32
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::job::{Class, ModelIndex};
+use crate::job::{Class, ClassSet, ModelIndex};
 use crate::limits::{MEMBERS_MAX, RUNS_MAX};
 use crate::shares::Shares;
 use crate::slots::NONE;
@@ -123,6 +123,8 @@ pub(crate) struct ThreadState {
     pub suspended: [Option<u8>; Class::COUNT],
     /// Jobs between two of their parts, one of each class; a slot or [`NONE`].
     pub resting: [u32; Class::COUNT],
+    /// Of which classes anything waits: queued, resting or suspended.
+    pub waiting: ClassSet,
     /// The running run has been asked for a checkpoint.
     pub preempt_asked: bool,
     /// What ran last.
@@ -141,6 +143,7 @@ impl ThreadState {
         running: None,
         suspended: [None; Class::COUNT],
         resting: [NONE; Class::COUNT],
+        waiting: ClassSet::EMPTY,
         preempt_asked: false,
         warm: None,
         warm_streak: 0,

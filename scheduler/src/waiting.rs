@@ -32,8 +32,9 @@ impl Policy {
     /// Puts a job into the queue of its class on a thread.
     pub(crate) fn enqueue(&mut self, thread: Thread, slot: u32) {
         let entry = self.slots.get_mut(slot);
+        let class = entry.job.class;
         entry.stage = Stage::Queued(thread);
-        let queue = queue_of(thread, entry.job.class);
+        let queue = queue_of(thread, class);
         let group = self.models.group_mut(queue, entry.job.model);
         entry.work_ns = entry.left_of_ns(entry.mean_ns);
         entry.older = group.youngest;
@@ -47,11 +48,13 @@ impl Policy {
             key: entry.key,
             work_ns: entry.work_ns,
             slot,
+            model: entry.job.model,
         });
         match older {
             NONE => group.oldest = slot,
             older => self.slots.get_mut(older).younger = slot,
         }
+        self.threads[thread.index()].waiting = self.threads[thread.index()].waiting.with(class);
     }
 
     /// Takes a job out of its queue.
@@ -79,6 +82,7 @@ impl Policy {
             NONE => group.youngest = entry.older,
             younger => self.slots.get_mut(younger).older = entry.older,
         }
+        self.note_waiting(thread, entry.job.class);
     }
 
     /// Puts the rest of a job ahead of its class's queue. That place is single; if it is taken the deadline decides.
@@ -88,6 +92,7 @@ impl Policy {
         if *resting == NONE {
             *resting = slot;
             self.slots.get_mut(slot).stage = Stage::Resting(thread);
+            self.note_waiting(thread, class);
         } else {
             self.enqueue(thread, slot);
         }
@@ -100,7 +105,7 @@ impl Policy {
             for class in Class::ALL {
                 let resting = self.threads[thread.index()].resting[class.index()];
                 if resting != NONE && self.slots.get(resting).job.model == index {
-                    self.threads[thread.index()].resting[class.index()] = NONE;
+                    self.take_resting(thread, class);
                     self.reject_kept(resting, Why::ModelRemoved);
                 }
                 if self.has_queue(thread, class) {
@@ -124,25 +129,29 @@ impl Policy {
         thread == Thread::FRONT || (class != Class::Realtime && thread == Thread::lane_of(class))
     }
 
-    /// Whether anything of this class waits for this thread.
-    pub(crate) fn waits(&self, thread: Thread, class: Class) -> bool {
-        let state = &self.threads[thread.index()];
-        state.suspended[class.index()].is_some()
-            || state.resting[class.index()] != NONE
-            || (self.has_queue(thread, class) && !self.queues[queue_of(thread, class)].is_empty())
+    /// Notes whether anything of this class waits for this thread. Comes after any change of that.
+    pub(crate) fn note_waiting(&mut self, thread: Thread, class: Class) {
+        let queued = self.has_queue(thread, class) && !self.queues[queue_of(thread, class)].is_empty();
+        let state = &mut self.threads[thread.index()];
+        let set_aside = state.suspended[class.index()].is_some() || state.resting[class.index()] != NONE;
+        state.waiting = match queued || set_aside {
+            true => state.waiting.with(class),
+            false => state.waiting.without(class),
+        };
     }
 
-    pub(crate) fn waiting(&self, thread: Thread) -> [bool; Class::COUNT] {
-        Class::ALL.map(|class| self.waits(thread, class))
+    /// Takes the job that rests between two parts, if there is one of this class.
+    pub(crate) fn take_resting(&mut self, thread: Thread, class: Class) -> Option<u32> {
+        let slot = core::mem::replace(&mut self.threads[thread.index()].resting[class.index()], NONE);
+        self.note_waiting(thread, class);
+        (slot != NONE).then_some(slot)
     }
 
     pub(crate) fn standing(&self, thread: Thread) -> Standing {
-        let running = self.threads[thread.index()]
-            .running
-            .map(|run| self.runs.get(run).class);
+        let state = &self.threads[thread.index()];
         Standing {
-            running,
-            waiting: self.waiting(thread),
+            running: state.running.map(|run| self.runs.get(run).class),
+            waiting: state.waiting,
         }
     }
 
