@@ -6,6 +6,7 @@
 //! and hash, and stops decompressing where the listed sizes end. So there is no name to escape with, and the only
 //! bomb left is an honest one, which the ratio limit catches before the first byte is written.
 
+mod entries;
 mod reader;
 mod writer;
 
