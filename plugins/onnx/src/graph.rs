@@ -200,15 +200,20 @@ pub(crate) fn text_of(message: &[u8], number: u32) -> Result<&str, WireError> {
     Ok("")
 }
 
-/// A `Yield` between `from` and `to`, which runs after `after` was produced.
-pub(crate) fn yield_node(name: &str, from: &str, after: Option<&str>, to: &str) -> Vec<u8> {
+/// A node without attributes.
+pub(crate) fn plain_node(
+    name: &str,
+    (domain, op_type): (&str, &str),
+    inputs: &[&str],
+    output: &str,
+) -> Vec<u8> {
     let mut message = Vec::new();
-    for input in std::iter::once(from).chain(after) {
+    for input in inputs {
         put_bytes(&mut message, node::INPUT, input.as_bytes());
     }
-    put_bytes(&mut message, node::OUTPUT, to.as_bytes());
+    put_bytes(&mut message, node::OUTPUT, output.as_bytes());
     put_bytes(&mut message, node::NAME, name.as_bytes());
-    put_bytes(&mut message, node::OP_TYPE, yield_op::NAME.as_bytes());
-    put_bytes(&mut message, node::DOMAIN, yield_op::DOMAIN.as_bytes());
+    put_bytes(&mut message, node::OP_TYPE, op_type.as_bytes());
+    put_bytes(&mut message, node::DOMAIN, domain.as_bytes());
     message
 }

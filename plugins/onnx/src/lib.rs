@@ -38,7 +38,7 @@ mod wire;
 mod yield_op;
 
 pub use error::{Error, ErrorKind, Result};
-pub use library::LIBRARY_VARIABLE;
+pub use library::{LIBRARY_VARIABLE, environment};
 pub use model::OnnxModel;
 pub use options::{Configuration, LoadOptions};
 pub use plugin::OnnxPlugin;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 
 use crate::error::{Error, Result};
 
@@ -54,12 +55,25 @@ pub(crate) fn open(configured: Option<&Path>) -> Result<Runtime> {
         .with_telemetry(false)
         .build()
         .map_err(|error| unusable(error.message().to_owned()))?;
+    // What fails is in the status that the call returns; a cancelled run is no news at all.
+    environment.set_log_level(LogLevel::Fatal);
     let runtime = Runtime {
         environment,
         library: library.clone(),
         build: ort::info(),
     };
     Ok(slot.insert(runtime).clone())
+}
+
+/// The process's environment once a plugin was initialised, for whoever compares the plugin with ONNX Runtime itself: a
+/// process can have only one.
+#[must_use]
+pub fn environment() -> Option<Environment> {
+    RUNTIME
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .as_ref()
+        .map(|runtime| runtime.environment.clone())
 }
 
 /// The library's path: configuration, then variable, then the system's places. A named one that is not there is an

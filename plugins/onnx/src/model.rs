@@ -301,7 +301,11 @@ impl<'c> Input<'c> {
     }
 }
 
+/// No declared dimensions are a scalar's, or not declared at all; ONNX Runtime knows which.
 fn fits(shape: &[i64], dims: &[Dim]) -> bool {
+    if dims.is_empty() {
+        return true;
+    }
     let fits = |(size, dim): (&i64, &Dim)| !matches!(dim, Dim::Fixed(fixed) if *fixed as i64 != *size);
     shape.len() == dims.len() && shape.iter().zip(dims).all(fits)
 }

@@ -4,30 +4,33 @@
 //! behind the border, which then has to wait for it, and it waits itself for the node before the border, through a second input
 //! that it does not read. No other consumer of the passed tensor notices.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use crate::graph::{Edit, Model, Node, NodeChange, yield_node};
+use crate::graph::{Edit, Model, NodeChange, plain_node};
 use crate::timing::Timed;
 use crate::wire::WireError;
+use crate::yield_op;
 
-/// A yield to be: the input of a node that it passes on, and what it waits for.
+/// A yield to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cut {
     /// Number in the graph of the node behind the border.
     pub node: usize,
     /// Position of the input that is passed on.
     pub input: usize,
+    /// The operator for that input's type.
+    pub operator: &'static str,
     /// Tensor made before the border, if the input is not one of that node's.
     pub after: Option<String>,
 }
 
 /// Chooses the borders for a slice of `target_us`. `order` is all nodes as they ran.
 pub(crate) fn cuts(model: &Model<'_>, order: &[Timed], target_us: u64) -> Vec<Cut> {
-    let producers = producers(model);
+    let tensors = tensors(model, order);
     let mut cuts = Vec::new();
     let mut slice_us = 0;
     for pair in order.windows(2) {
-        let (before, behind) = (pair[0], pair[1]);
+        let (before, behind) = (&pair[0], &pair[1]);
         slice_us += before.time_us;
         // Also when the next node would overfill the slice, unless that would leave crumbs.
         let full =
@@ -35,7 +38,7 @@ pub(crate) fn cuts(model: &Model<'_>, order: &[Timed], target_us: u64) -> Vec<Cu
         if !full {
             continue;
         }
-        if let Some(cut) = cut(model, &producers, before.node, behind.node) {
+        if let Some(cut) = cut(model, &tensors, before.node, behind.node) {
             cuts.push(cut);
             slice_us = 0;
         }
@@ -43,52 +46,60 @@ pub(crate) fn cuts(model: &Model<'_>, order: &[Timed], target_us: u64) -> Vec<Cu
     cuts
 }
 
-/// Which node makes a tensor.
-fn producers<'a>(model: &Model<'a>) -> HashMap<&'a str, usize> {
-    let nodes = model.nodes.iter().enumerate();
-    nodes
-        .flat_map(|(number, node)| node.outputs.iter().map(move |output| (*output, number)))
-        .collect()
+/// A tensor between nodes that a yield can pass on.
+struct Tensor {
+    /// Number of the node that makes it.
+    producer: usize,
+    /// The yield for its type.
+    operator: &'static str,
 }
 
-fn cut(model: &Model<'_>, producers: &HashMap<&str, usize>, before: usize, behind: usize) -> Option<Cut> {
-    let earlier = &model.nodes[before];
-    let later = &model.nodes[behind];
-    let passable = |name: &str| {
-        producers
-            .get(name)
-            .filter(|number| makes_tensors(&model.nodes[**number]))
-    };
-    let mut best = None;
-    for (input, name) in later.inputs.iter().enumerate() {
-        match passable(name) {
-            Some(producer) if *producer == before => {
-                return Some(Cut {
-                    node: behind,
-                    input,
-                    after: None,
-                });
+/// All tensors whose type is known. Sequences and the like are not in the reports and so not here.
+fn tensors<'a>(model: &Model<'a>, order: &[Timed]) -> HashMap<&'a str, Tensor> {
+    let mut tensors = HashMap::new();
+    for timed in order {
+        let outputs: Vec<&str> = model.nodes[timed.node]
+            .outputs
+            .iter()
+            .copied()
+            .filter(|name| !name.is_empty())
+            .collect();
+        // Reports leave out what was not made; only if nothing was is it certain which is which.
+        if outputs.len() != timed.outputs.len() {
+            continue;
+        }
+        for (name, seen) in outputs.into_iter().zip(&timed.outputs) {
+            if let Some(operator) = seen.dtype.and_then(yield_op::name_for) {
+                tensors.insert(
+                    name,
+                    Tensor {
+                        producer: timed.node,
+                        operator,
+                    },
+                );
             }
-            Some(_) if best.is_none() => best = Some(input),
-            _ => {}
         }
     }
-    let after = earlier
-        .outputs
-        .iter()
-        .find(|name| !name.is_empty() && makes_tensors(earlier))?;
-    Some(Cut {
-        node: behind,
-        input: best?,
-        after: Some((*after).to_owned()),
-    })
+    tensors
 }
 
-/// Sequences and optionals cannot pass through a custom operator.
-fn makes_tensors(node: &Node<'_>) -> bool {
-    let other = ["Sequence", "Optional"];
-    let control_flow = ["If", "Loop", "Scan"];
-    !other.iter().any(|word| node.op_type.contains(word)) && !control_flow.contains(&node.op_type)
+fn cut(model: &Model<'_>, tensors: &HashMap<&str, Tensor>, before: usize, behind: usize) -> Option<Cut> {
+    let inputs = model.nodes[behind].inputs.iter().enumerate();
+    let mut passable = inputs.filter_map(|(input, name)| tensors.get(name).map(|tensor| (input, tensor)));
+    let cut = |(input, tensor): (usize, &Tensor), after| Cut {
+        node: behind,
+        input,
+        operator: tensor.operator,
+        after,
+    };
+    if let Some(direct) = passable.clone().find(|(_, tensor)| tensor.producer == before) {
+        return Some(cut(direct, None));
+    }
+    let after = model.nodes[before]
+        .outputs
+        .iter()
+        .find(|name| tensors.contains_key(**name))?;
+    Some(cut(passable.next()?, Some((*after).to_owned())))
 }
 
 /// The graph with yields, its nodes in the order in which they ran.
@@ -107,10 +118,13 @@ pub(crate) fn with_yields(model: &Model<'_>, order: &[Timed], cuts: &[Cut]) -> R
         let mut change = NodeChange::default();
         if let Some((number, cut)) = by_node.get(&timed.node) {
             let name = format!("mlos/yield/{number}");
-            edit.nodes.push(yield_node(
+            let inputs: Vec<&str> = std::iter::once(node.inputs[cut.input])
+                .chain(cut.after.as_deref())
+                .collect();
+            edit.nodes.push(plain_node(
                 &name,
-                node.inputs[cut.input],
-                cut.after.as_deref(),
+                (yield_op::DOMAIN, cut.operator),
+                &inputs,
                 &name,
             ));
             change.inputs.insert(cut.input, name);
@@ -122,10 +136,7 @@ pub(crate) fn with_yields(model: &Model<'_>, order: &[Timed], cuts: &[Cut]) -> R
 
 /// The graph with its nodes renamed for the timed run.
 pub(crate) fn with_timed_names(model: &Model<'_>) -> Result<Edit, WireError> {
-    let mut edit = Edit {
-        dropped: HashSet::new(),
-        ..Edit::default()
-    };
+    let mut edit = Edit::default();
     for (number, node) in model.nodes.iter().enumerate() {
         let change = NodeChange {
             name: Some(crate::timing::timed_name(number)),

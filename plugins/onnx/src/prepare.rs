@@ -111,14 +111,15 @@ impl Job<'_> {
     /// The first guess at the sizes of dynamic dimensions that the model runs with.
     fn sizes(&self, session: &Session, description: &Description) -> Result<Sizes> {
         let runner = self.runner(session, description)?;
-        let usual = Sizes::usual(self.options.sample_dims.clone());
-        let Err(error) = inputs(description, &usual).and_then(|samples| runner.shapes(&samples)) else {
-            return Ok(usual);
-        };
-        let small = Sizes::small(self.options.sample_dims.clone());
-        let samples = inputs(description, &small)?;
-        // The first error tells more: it is about the sizes that were meant.
-        runner.shapes(&samples).map(|_| small).map_err(|_| error)
+        let mut first_error = None;
+        for sizes in Sizes::guesses(&self.options.sample_dims) {
+            match inputs(description, &sizes).and_then(|samples| runner.shapes(&samples)) {
+                Ok(_) => return Ok(sizes),
+                // The first tells most: it is about the sizes that were meant.
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| Error::Runtime("no sizes to try".to_owned())))
     }
 
     fn edit(&self, model: &Model<'_>, order: &[Timed]) -> Result<Edit> {

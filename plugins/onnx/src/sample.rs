@@ -25,24 +25,16 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// A hundred tokens and an image of the usual size.
-    pub fn usual(named: BTreeMap<String, i64>) -> Self {
-        Self {
+    /// Sizes to try, the likeliest first: a hundred tokens and an image of the usual size, then less for models that
+    /// cannot take as much.
+    pub fn guesses(named: &BTreeMap<String, i64>) -> impl Iterator<Item = Self> {
+        let sizes = [(128, 224), (64, 224), (16, 64), (1, 32)];
+        sizes.into_iter().map(|(sequence, side)| Self {
             rows: 1,
-            sequence: 128,
-            side: 224,
-            named,
-        }
-    }
-
-    /// Everything as small as can be, for models that refuse the usual.
-    pub fn small(named: BTreeMap<String, i64>) -> Self {
-        Self {
-            rows: 1,
-            sequence: 1,
-            side: 32,
-            named,
-        }
+            sequence,
+            side,
+            named: named.clone(),
+        })
     }
 
     fn of(&self, spec: &TensorSpec) -> Shape {
@@ -174,9 +166,8 @@ mod tests {
             dims: dims.collect(),
             optional: false,
         };
-        Sizes::usual(BTreeMap::from([("frames".to_owned(), 9)]))
-            .of(&spec)
-            .to_vec()
+        let named = BTreeMap::from([("frames".to_owned(), 9)]);
+        Sizes::guesses(&named).next().unwrap().of(&spec).to_vec()
     }
 
     #[test]

@@ -300,14 +300,3 @@ pub(crate) fn pass_through(context: &ComputeContext) -> ort::Result<()> {
     unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast::<u8>(), len) };
     Ok(())
 }
-
-/// A clock of the system.
-pub(crate) fn clock_ns(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` is a valid place for the result; an unknown clock would be refused and leave it as it is.
-    unsafe { libc::clock_gettime(clock, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}

@@ -6,15 +6,17 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mlos_smi::{Description, SliceProfile};
+use mlos_smi::{DType, Description, SliceProfile};
 use ort::session::Session;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use smallvec::SmallVec;
 
+use crate::dtype;
 use crate::error::{Error, Result};
 use crate::limits::{PROFILE_BUDGET_MS, PROFILE_RUNS, WARM_RUNS};
 use crate::sample::Sample;
-use crate::sys::{self, Names, Ports, Shape, Value};
+use crate::sys::{Names, Ports, Shape, Value};
 use crate::yield_op::{Checkpoint, with_checkpoint};
 
 /// Runs a session on made-up inputs, all outputs asked for, in memory of ONNX Runtime.
@@ -42,10 +44,11 @@ impl Clock {
     }
 
     fn now_ns(self) -> u64 {
-        match self {
-            Self::Thread => sys::clock_ns(libc::CLOCK_THREAD_CPUTIME_ID),
-            Self::Wall => sys::clock_ns(libc::CLOCK_MONOTONIC),
-        }
+        let time = clock_gettime(match self {
+            Self::Thread => ClockId::ThreadCPUTime,
+            Self::Wall => ClockId::Monotonic,
+        });
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
 }
 
@@ -166,16 +169,29 @@ pub(crate) fn median(mut values: Vec<u64>) -> u64 {
 }
 
 /// A node in the order of execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Timed {
     /// Its number in the graph.
     pub node: usize,
     pub time_us: u64,
+    /// What it took and made, without what was left out.
+    pub inputs: Vec<Seen>,
+    pub outputs: Vec<Seen>,
 }
+
+/// A tensor as a report has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// `None` for types that the interface does not know.
+    pub dtype: Option<DType>,
+    pub shape: Vec<i64>,
+}
+
+const TIMED_PREFIX: &str = "mlos_node_";
 
 /// The name that a node gets for the timed run, by which its events are found again.
 pub(crate) fn timed_name(node: usize) -> String {
-    format!("mlos_node_{node}")
+    format!("{TIMED_PREFIX}{node}")
 }
 
 #[derive(Deserialize)]
@@ -184,21 +200,32 @@ struct Event {
     name: String,
     ts: u64,
     dur: u64,
+    #[serde(default)]
+    args: Arguments,
 }
 
-/// Reads ONNX Runtime's report of `runs` runs (after the warm ones) of a graph whose nodes have timed names.
+#[derive(Default, Deserialize)]
+struct Arguments {
+    #[serde(default)]
+    input_type_shape: Vec<HashMap<String, Vec<i64>>>,
+    #[serde(default)]
+    output_type_shape: Vec<HashMap<String, Vec<i64>>>,
+}
+
+/// Reads ONNX Runtime's report of a graph whose nodes have timed names: the nodes as the last run executed them, each
+/// with its shortest time over the runs that were not warming up.
 pub(crate) fn read_report(path: &Path, node_count: usize) -> Result<Vec<Timed>> {
     let text = std::fs::read(path).map_err(|source| Error::io(path, source))?;
     let events: Vec<Event> =
         serde_json::from_slice(&text).map_err(|error| Error::Runtime(format!("profile report: {error}")))?;
-    let mut by_node: HashMap<usize, Vec<(u64, u64)>> = HashMap::new();
-    for event in &events {
+    let mut by_node: HashMap<usize, Vec<Event>> = HashMap::new();
+    for event in events.into_iter().filter(|event| event.cat == "Node") {
         let node = event
             .name
-            .strip_prefix("mlos_node_")
+            .strip_prefix(TIMED_PREFIX)
             .and_then(|rest| rest.strip_suffix("_kernel_time"));
-        if let (Some(Ok(node)), "Node") = (node.map(str::parse), event.cat.as_str()) {
-            by_node.entry(node).or_default().push((event.ts, event.dur));
+        if let Some(Ok(node)) = node.map(str::parse) {
+            by_node.entry(node).or_default().push(event);
         }
     }
     if by_node.len() != node_count {
@@ -207,23 +234,41 @@ pub(crate) fn read_report(path: &Path, node_count: usize) -> Result<Vec<Timed>> 
             by_node.len()
         )));
     }
-    Ok(in_order(by_node))
-}
-
-/// Nodes as the last run executed them, each with its shortest time over the runs that were not warming up.
-fn in_order(by_node: HashMap<usize, Vec<(u64, u64)>>) -> Vec<Timed> {
     let mut nodes: Vec<(u64, Timed)> = by_node
         .into_iter()
-        .map(|(node, mut runs)| {
-            runs.sort_unstable();
-            let last = runs.last().map_or(0, |run| run.0);
-            // The report has wall times: the shortest is the one least disturbed by other load.
-            let time_us = runs.iter().skip(WARM_RUNS).map(|run| run.1).min().unwrap_or(0);
-            (last, Timed { node, time_us })
-        })
+        .filter_map(|(node, runs)| timed(node, runs))
         .collect();
-    nodes.sort_unstable_by_key(|(ts, timed)| (*ts, timed.node));
-    nodes.into_iter().map(|(_, timed)| timed).collect()
+    nodes.sort_by_key(|(ts, timed)| (*ts, timed.node));
+    Ok(nodes.into_iter().map(|(_, timed)| timed).collect())
+}
+
+/// A node and when it began last.
+fn timed(node: usize, mut runs: Vec<Event>) -> Option<(u64, Timed)> {
+    runs.sort_by_key(|run| run.ts);
+    // Times in the report are wall times: the shortest is the one least disturbed by other load.
+    let time_us = runs.iter().skip(WARM_RUNS).map(|run| run.dur).min().unwrap_or(0);
+    let last = runs.pop()?;
+    let outputs = seen(last.args.output_type_shape);
+    Some((
+        last.ts,
+        Timed {
+            node,
+            time_us,
+            inputs: seen(last.args.input_type_shape),
+            outputs,
+        },
+    ))
+}
+
+fn seen(tensors: Vec<HashMap<String, Vec<i64>>>) -> Vec<Seen> {
+    let one = |(name, shape): (String, Vec<i64>)| Seen {
+        dtype: dtype::from_report(&name),
+        shape,
+    };
+    tensors
+        .into_iter()
+        .filter_map(|tensor| tensor.into_iter().next().map(one))
+        .collect()
 }
 
 #[cfg(test)]
@@ -233,31 +278,36 @@ mod tests {
     #[test]
     fn a_report_gives_order_and_shortest_times() {
         let event = |node: usize, ts: u64, dur: u64| {
-            format!(
-                r#"{{"cat":"Node","pid":1,"tid":1,"dur":{dur},"ts":{ts},"ph":"X","name":"{}_kernel_time","args":{{}}}}"#,
-                timed_name(node)
-            )
+            let args =
+                serde_json::json!({"output_type_shape": [{"float": [1, node]}], "input_type_shape": []});
+            let name = format!("{}_kernel_time", timed_name(node));
+            serde_json::json!({"cat": "Node", "ph": "X", "name": name, "ts": ts, "dur": dur, "args": args})
         };
         // Warm run, then three; node 1 runs before node 0.
-        let events: Vec<String> = (0..4)
-            .flat_map(|run| {
-                [
-                    event(1, run * 100, [90, 5, 7, 6][run as usize]),
-                    event(0, run * 100 + 50, 20 + run),
-                ]
-            })
-            .collect();
+        let nodes = (0..4).flat_map(|run| {
+            [
+                event(1, run * 100, [90, 5, 7, 6][run as usize]),
+                event(0, run * 100 + 50, 20 + run),
+            ]
+        });
+        let session = serde_json::json!({"cat": "Session", "name": "model_run", "ts": 0, "dur": 1});
+        let events: Vec<_> = nodes.chain([session]).collect();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("report.json");
-        std::fs::write(
-            &path,
-            format!(
-                r#"[{{"cat":"Session","name":"model_run","ts":0,"dur":1}},{}]"#,
-                events.join(",")
-            ),
-        )
-        .unwrap();
-        let expect = vec![Timed { node: 1, time_us: 5 }, Timed { node: 0, time_us: 21 }];
+        std::fs::write(&path, serde_json::to_vec(&events).unwrap()).unwrap();
+        let timed = |node, time_us| {
+            let outputs = vec![Seen {
+                dtype: Some(DType::F32),
+                shape: vec![1, node as i64],
+            }];
+            Timed {
+                node,
+                time_us,
+                inputs: Vec::new(),
+                outputs,
+            }
+        };
+        let expect = vec![timed(1, 5), timed(0, 21)];
         assert_eq!(read_report(&path, 2).unwrap(), expect);
         assert!(read_report(&path, 3).is_err());
     }

@@ -12,12 +12,37 @@ use ort::operator::{
     ShapeInferenceContext,
 };
 
-use crate::sys;
+use mlos_smi::DType;
+use ort::value::ValueType;
+
+use crate::{dtype, sys};
 
 /// Domain of the operator in a graph.
 pub(crate) const DOMAIN: &str = "mlos";
-/// Name of the operator in a graph.
-pub(crate) const NAME: &str = "Yield";
+/// Names of the operator in a graph: one for each element type, as an operator's output must have one.
+pub(crate) const NAMES: [(DType, &str); 13] = [
+    (DType::Bool, "YieldBool"),
+    (DType::U8, "YieldU8"),
+    (DType::U16, "YieldU16"),
+    (DType::U32, "YieldU32"),
+    (DType::U64, "YieldU64"),
+    (DType::I8, "YieldI8"),
+    (DType::I16, "YieldI16"),
+    (DType::I32, "YieldI32"),
+    (DType::I64, "YieldI64"),
+    (DType::F16, "YieldF16"),
+    (DType::BF16, "YieldBF16"),
+    (DType::F32, "YieldF32"),
+    (DType::F64, "YieldF64"),
+];
+
+/// The operator that passes tensors of a type; none for texts, which are objects and not to be copied as bytes.
+pub(crate) fn name_for(dtype: DType) -> Option<&'static str> {
+    NAMES
+        .iter()
+        .find(|(other, _)| *other == dtype)
+        .map(|(_, name)| *name)
+}
 /// Version of the domain that a graph imports.
 pub(crate) const OPSET: u64 = 1;
 
@@ -64,10 +89,16 @@ fn pass() -> ControlFlow<()> {
 
 /// The operator set to register with each session.
 pub(crate) fn domain() -> ort::Result<OperatorDomain> {
-    OperatorDomain::new(DOMAIN)?.add(YieldOperator)
+    let domain = OperatorDomain::new(DOMAIN)?;
+    NAMES.into_iter().try_fold(domain, |domain, (dtype, name)| {
+        domain.add(YieldOperator { dtype, name })
+    })
 }
 
-struct YieldOperator;
+struct YieldOperator {
+    dtype: DType,
+    name: &'static str,
+}
 
 impl Operator for YieldOperator {
     type Kernel<'attr> = YieldKernel;
@@ -75,26 +106,31 @@ impl Operator for YieldOperator {
     const ALIASES: &[(u32, u32)] = &[(0, 0)];
 
     fn name(&self) -> &str {
-        NAME
+        self.name
     }
 
-    // Variadic because that is how an operator says "of any element type".
+    // Variadic because that is how an operator says "of any element type": what is waited for may have another.
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
         [OperatorInput::variadic(1)]
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::variadic(1)]
+        [OperatorOutput::required(dtype::to_element(self.dtype))]
     }
 
     fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> ort::Result<YieldKernel> {
         Ok(YieldKernel)
     }
 
+    /// Passes the shape on, so that the nodes behind can be planned as without the yield.
     fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        match context.inputs().first() {
-            Some(passed) => context.set_output(0, passed),
-            None => Err(ort::Error::new("Yield needs an input")),
+        let inputs = context.inputs();
+        match inputs.first() {
+            // No dimensions stand for a scalar and for "not known": then nothing is said.
+            Some(passed @ ValueType::Tensor { shape, .. }) if !shape.is_empty() => {
+                context.set_output(0, passed)
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -1,0 +1,383 @@
+//! `slices [--quick]`: what yields cost and what they give, as JSON on the standard output.
+//!
+//! Each round runs A and B one after the other, so that a disturbance of the machine meets both; medians over rounds
+//! count. Figures are wall times. Beside them, `worst_ms` is the longest that was ever seen, disturbances included, and
+//! what has `cpu` in its name is the thread's own time, which other load on the machine does not change.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use mlos_plugin_host::{
+    Call, Checkpoint, Gate, HostConfig, LoadRequest, Model, Outputs, Plugin, Plugins, Step, Verdict, Work,
+};
+use mlos_plugin_onnx::{LIBRARY_VARIABLE, OnnxPlugin};
+use mlos_tensor_mem::{DType, Pool, PoolConfig, Shape, Tensor};
+use mlos_zoo::{Input, Size, Zoo};
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{Session, SessionInputValue};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
+
+const SEED: u64 = 1;
+
+/// Rounds of a full run; a quick one has a third.
+const ROUNDS: usize = 30;
+
+/// Rounds of the bulk part, whose runs take about a second.
+const BULK_ROUNDS: usize = 9;
+
+/// A model at a size.
+struct Case {
+    zoo: Zoo,
+    rows: usize,
+    sequence: usize,
+}
+
+fn main() -> Result<()> {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let rounds = if quick { ROUNDS / 3 } else { ROUNDS };
+    let bulk_rounds = if quick { BULK_ROUNDS / 3 } else { BULK_ROUNDS };
+    let bench = Bench::new()?;
+    let single = [
+        bench.single(&Case { zoo: Zoo::ResNet50, rows: 1, sequence: 0 }, rounds)?,
+        bench.single(&Case { zoo: Zoo::BertBase, rows: 1, sequence: 16 }, rounds)?,
+    ];
+    let bulk = [
+        bench.bulk(&Case { zoo: Zoo::ResNet50, rows: 32, sequence: 0 }, bulk_rounds)?,
+        bench.bulk(&Case { zoo: Zoo::BertBase, rows: 8, sequence: 128 }, bulk_rounds)?,
+    ];
+    let short = bench.short(rounds * 1000)?;
+    let report = json!({
+        "figures": {
+            "yield_overhead_pct": most(&single, "overhead_pct"),
+            "yield_gap_max_ms": most(&single, "gap_max_ms"),
+            "slice_bulk_max_ms": most(&bulk, "slice_max_ms"),
+            "slice_bulk_cost_pct": most(&bulk, "cost_pct"),
+            "call_extra_us": short["extra_us"],
+        },
+        "n": rounds,
+        "details": { "single": single, "bulk": bulk, "short": short },
+    });
+    println!("{}", serde_json::to_string_pretty(&report)?);
+    Ok(())
+}
+
+fn most(cases: &[Value], figure: &str) -> f64 {
+    cases.iter().filter_map(|case| case[figure].as_f64()).fold(f64::NEG_INFINITY, f64::max)
+}
+
+struct Bench {
+    plugin: Arc<Plugin>,
+    pool: Pool,
+    /// Models and their prepared forms; kept between runs, as making them takes longer than measuring them.
+    dir: PathBuf,
+}
+
+impl Bench {
+    fn new() -> Result<Self> {
+        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+        let library = std::env::var_os(LIBRARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let library = library.unwrap_or_else(|| target.join("onnxruntime/libonnxruntime.so"));
+        let mut plugins = Plugins::new(HostConfig::default());
+        let config = json!({ "library": library }).to_string();
+        plugins.add_builtin(mlos_smi::entry_of::<OnnxPlugin>(), &config)?;
+        Ok(Self {
+            plugin: plugins.for_format("onnx").context("the plugin loads no onnx")?,
+            pool: Pool::new(PoolConfig { huge_pages: false, ..PoolConfig::default() })?,
+            dir: target.join("bench/models"),
+        })
+    }
+
+    /// The model as it came, and as the plugin serves it.
+    fn open(&self, zoo: Zoo) -> Result<(Session, Model)> {
+        let path = self.dir.join(zoo.file_name(Size::Full));
+        if !path.exists() {
+            zoo.write(&self.dir, Size::Full, SEED)?;
+        }
+        let request = LoadRequest {
+            path: &path,
+            component: "",
+            cache_dir: Some(&self.dir.join("prepared")),
+            options_json: "{}",
+            threads: 1,
+        };
+        let model = self.plugin.load(&request)?;
+        let environment = mlos_plugin_onnx::environment().context("the plugin is not initialised")?;
+        let builder = || -> ort::Result<_> {
+            let builder = Session::builder(&environment)?.with_intra_threads(1)?;
+            Ok(builder.with_optimization_level(GraphOptimizationLevel::All)?)
+        };
+        Ok((builder()?.commit_from_file(&path)?, model))
+    }
+
+    fn work(&self, model: &Model, inputs: &[Input]) -> Result<Work> {
+        let given = model.info().inputs.iter().map(|spec| {
+            let input = inputs.iter().find(|input| input.name == spec.name).context("an input is missing")?;
+            tensor(&self.pool, input).map(Some)
+        });
+        Ok(Work::new(model, given.collect::<Result<_>>()?, Outputs::All)?)
+    }
+
+    /// Runs a work, or a part of it, without ever suspending it.
+    fn run(&self, work: Work, rows: Option<Range<usize>>) -> Result<(Work, Run)> {
+        let gate = Rc::new(GoOn::default());
+        let mut call = Call::start(work, rows, &self.pool, gate.clone());
+        let watch = Watch::start();
+        gate.begin();
+        let Step::Done(finished) = call.resume() else { bail!("nobody suspended the call") };
+        let (wall_s, cpu_s) = watch.read();
+        gate.lap();
+        finished.result?;
+        let slice_s = finished.longest_slice_ns as f64 / 1e9;
+        let run = Run { wall_s, cpu_s, slice_s, slice_cpu_s: gate.longest_s.get(), checkpoints: finished.checkpoints };
+        Ok((finished.work, run))
+    }
+
+    /// Yields, none taken, against the plain session.
+    fn single(&self, case: &Case, rounds: usize) -> Result<Value> {
+        let (mut session, model) = self.open(case.zoo)?;
+        let inputs = case.inputs();
+        let (mut plain, mut ours) = (Runs::default(), Runs::default());
+        for round in 0..=rounds {
+            let one = run_plain(&mut session, &inputs)?;
+            let (_, other) = self.run(self.work(&model, &inputs)?, None)?;
+            // The first round warms up.
+            if round > 0 {
+                plain.0.push(one);
+                ours.0.push(other);
+            }
+        }
+        Ok(json!({
+            "model": case.name(),
+            "n": rounds,
+            "plain_ms": plain.median(|run| run.wall_s) * 1e3,
+            "yields_ms": ours.median(|run| run.wall_s) * 1e3,
+            "overhead_pct": ours.percent_over(&plain, |run| run.wall_s),
+            "overhead_cpu_pct": ours.percent_over(&plain, |run| run.cpu_s),
+            "checkpoints": ours.median(|run| run.checkpoints as f64),
+            "gap_max_ms": ours.median(|run| run.slice_s) * 1e3,
+            "gap_max_cpu_ms": ours.median(|run| run.slice_cpu_s) * 1e3,
+            "worst_ms": ours.most(|run| run.slice_s) * 1e3,
+            "worst_cpu_ms": ours.most(|run| run.slice_cpu_s) * 1e3,
+        }))
+    }
+
+    /// A batch in micro-batches against the batch as it came.
+    fn bulk(&self, case: &Case, rounds: usize) -> Result<Value> {
+        let (mut session, model) = self.open(case.zoo)?;
+        let inputs = case.inputs();
+        let (mut whole, mut sums, mut parts) = (Runs::default(), Runs::default(), Runs::default());
+        for round in 0..=rounds {
+            let one = run_plain(&mut session, &inputs)?;
+            let mut work = self.work(&model, &inputs)?;
+            let mut sum = Run::default();
+            let mut each = Vec::with_capacity(case.rows);
+            for row in 0..case.rows {
+                let part;
+                (work, part) = self.run(work, Some(row..row + 1))?;
+                sum.wall_s += part.wall_s;
+                sum.cpu_s += part.cpu_s;
+                each.push(part);
+            }
+            if round > 0 {
+                whole.0.push(one);
+                sums.0.push(sum);
+                parts.0.append(&mut each);
+            }
+        }
+        Ok(json!({
+            "model": case.name(),
+            "n": rounds,
+            "whole_ms": whole.median(|run| run.wall_s) * 1e3,
+            "parts_ms": sums.median(|run| run.wall_s) * 1e3,
+            "cost_pct": sums.percent_over(&whole, |run| run.wall_s),
+            "cost_cpu_pct": sums.percent_over(&whole, |run| run.cpu_s),
+            "slice_max_ms": parts.median(|run| run.slice_s) * 1e3,
+            "slice_max_cpu_ms": parts.median(|run| run.slice_cpu_s) * 1e3,
+            "worst_ms": parts.most(|run| run.slice_s) * 1e3,
+            "worst_cpu_ms": parts.most(|run| run.slice_cpu_s) * 1e3,
+        }))
+    }
+
+    /// A call of a model of some microseconds: what the plugin and the host add to it.
+    fn short(&self, rounds: usize) -> Result<Value> {
+        let case = Case { zoo: Zoo::Mlp { dim: 128, width: 128, depth: 3 }, rows: 1, sequence: 0 };
+        let (mut session, model) = self.open(case.zoo)?;
+        let inputs = case.inputs();
+        let mut bound = Bound::new(&mut session, &inputs)?;
+        let (mut plain, mut ours) = (Runs::default(), Runs::default());
+        for _ in 0..rounds {
+            plain.0.push(bound.run()?);
+            ours.0.push(self.run(self.work(&model, &inputs)?, None)?.1);
+        }
+        let [plain_s, call_s] = [&plain, &ours].map(|runs| runs.median(|run| run.wall_s));
+        // Without checkpoints, the one slice is the time in the plugin.
+        let plugin_s = ours.median(|run| run.slice_s);
+        Ok(json!({
+            "model": case.name(),
+            "n": rounds,
+            "plain_us": plain_s * 1e6,
+            "call_us": call_s * 1e6,
+            "in_plugin_us": plugin_s * 1e6,
+            "extra_us": (call_s - plain_s) * 1e6,
+            "plugin_extra_us": (plugin_s - plain_s) * 1e6,
+        }))
+    }
+}
+
+impl Case {
+    fn inputs(&self) -> Vec<Input> {
+        self.zoo.inputs_of(Size::Full, self.rows, self.sequence, SEED)
+    }
+
+    fn name(&self) -> String {
+        match self.sequence {
+            0 => format!("{} batch {}", self.zoo.name(), self.rows),
+            tokens => format!("{} {}x{tokens}", self.zoo.name(), self.rows),
+        }
+    }
+}
+
+/// Wall time and the thread's own.
+struct Watch(Instant, f64);
+
+impl Watch {
+    fn start() -> Self {
+        Self(Instant::now(), cpu_s())
+    }
+
+    fn read(&self) -> (f64, f64) {
+        (self.0.elapsed().as_secs_f64(), cpu_s() - self.1)
+    }
+}
+
+fn cpu_s() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// Never suspends, but is asked every time, and keeps the longest slice in the thread's own time.
+#[derive(Default)]
+struct GoOn {
+    last_s: Cell<f64>,
+    longest_s: Cell<f64>,
+}
+
+impl GoOn {
+    fn begin(&self) {
+        self.last_s.set(cpu_s());
+    }
+
+    fn lap(&self) {
+        let now_s = cpu_s();
+        let slice_s = now_s - self.last_s.replace(now_s);
+        self.longest_s.set(self.longest_s.get().max(slice_s));
+    }
+}
+
+impl Gate for GoOn {
+    fn at_checkpoint(&self, _: Checkpoint) -> Verdict {
+        self.lap();
+        Verdict::Continue
+    }
+}
+
+/// What a run took.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    wall_s: f64,
+    cpu_s: f64,
+    /// Longest slice.
+    slice_s: f64,
+    slice_cpu_s: f64,
+    checkpoints: u64,
+}
+
+#[derive(Default)]
+struct Runs(Vec<Run>);
+
+impl Runs {
+    fn median(&self, of: impl Fn(&Run) -> f64) -> f64 {
+        median(self.0.iter().map(of).collect())
+    }
+
+    fn most(&self, of: impl Fn(&Run) -> f64) -> f64 {
+        self.0.iter().map(of).fold(0.0, f64::max)
+    }
+
+    /// How much more this took, by the median over rounds: what disturbs a round meets both.
+    fn percent_over(&self, other: &Self, of: impl Fn(&Run) -> f64) -> f64 {
+        let ratios = self.0.iter().zip(&other.0).map(|(ours, theirs)| of(ours) / of(theirs));
+        (median(ratios.collect()) - 1.0) * 100.0
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn tensor(pool: &Pool, input: &Input) -> Result<Tensor> {
+    let dtype = match input.dtype {
+        "float32" => DType::F32,
+        "int64" => DType::I64,
+        other => bail!("no model here takes {other}"),
+    };
+    let loan = pool.loan_bytes(dtype, Shape::new(&input.shape)?, input.data.len())?;
+    Ok(loan.copy_from(&input.data)?.freeze())
+}
+
+fn value(input: &Input) -> Result<SessionInputValue<'static>> {
+    Ok(match input.dtype {
+        "float32" => ort::value::Tensor::from_array((input.shape.clone(), numbers(input, f32::from_le_bytes)))?.into(),
+        "int64" => ort::value::Tensor::from_array((input.shape.clone(), numbers(input, i64::from_le_bytes)))?.into(),
+        other => bail!("no model here takes {other}"),
+    })
+}
+
+fn numbers<T, const N: usize>(input: &Input, read: impl Fn([u8; N]) -> T) -> Vec<T> {
+    input.data.chunks_exact(N).filter_map(|word| word.try_into().ok()).map(read).collect()
+}
+
+/// A run of the plain session, without making its inputs.
+fn run_plain(session: &mut Session, inputs: &[Input]) -> Result<Run> {
+    let given: Vec<(String, SessionInputValue<'_>)> =
+        inputs.iter().map(|input| Ok((input.name.clone(), value(input)?))).collect::<Result<_>>()?;
+    let watch = Watch::start();
+    drop(session.run(given)?);
+    let (wall_s, cpu_s) = watch.read();
+    Ok(Run { wall_s, cpu_s, ..Run::default() })
+}
+
+/// A session with inputs and outputs bound: ONNX Runtime at its best for a short model.
+struct Bound<'s> {
+    session: &'s mut Session,
+    binding: ort::session::IoBinding,
+}
+
+impl<'s> Bound<'s> {
+    fn new(session: &'s mut Session, inputs: &[Input]) -> Result<Self> {
+        let mut binding = session.create_binding()?;
+        for input in inputs {
+            let value = ort::value::Tensor::from_array((input.shape.clone(), numbers(input, f32::from_le_bytes)))?;
+            binding.bind_input(input.name.as_str(), &value)?;
+        }
+        let outputs: Vec<String> = session.outputs().iter().map(|output| output.name().to_owned()).collect();
+        for output in outputs {
+            binding.bind_output_to_device(output, &session.allocator().memory_info())?;
+        }
+        Ok(Self { session, binding })
+    }
+
+    fn run(&mut self) -> Result<Run> {
+        let watch = Watch::start();
+        drop(self.session.run_binding(&self.binding)?);
+        let (wall_s, cpu_s) = watch.read();
+        Ok(Run { wall_s, cpu_s, ..Run::default() })
+    }
+}
