@@ -30,6 +30,7 @@ struct smi_model {
     long busy_us;              /* of work per row, besides the arithmetic */
     long stack_kib;            /* of stack that a call uses */
     long reentrant, rows_independent;
+    long slice_target_us;      /* what mlosd offers to every plugin; a row is a slice here, whatever it says */
     char behave[VALUE_BYTES_MAX];
 
     int64_t matrix_dims[2], vector_dims[1];
@@ -66,6 +67,10 @@ static int32_t fail(const smi_host_t *host, smi_call_t *call, int32_t status, co
 
 static int set_number(const char *value, double *number) {
     char *end;
+    if (strcmp(value, "true") == 0 || strcmp(value, "false") == 0) { /* as JSON has them */
+        *number = *value == 't';
+        return 1;
+    }
     *number = strtod(value, &end);
     return end != value && *end == '\0' && isfinite(*number);
 }
@@ -80,7 +85,8 @@ static int set(smi_model_t *model, const char *key, const char *value) {
                   {"busy_us", &model->busy_us, 1000 * 1000},
                   {"stack_kib", &model->stack_kib, SMI_STACK_BYTES / 1024},
                   {"reentrant", &model->reentrant, 1},
-                  {"rows_independent", &model->rows_independent, 1}};
+                  {"rows_independent", &model->rows_independent, 1},
+                  {"slice_target_us", &model->slice_target_us, 1000 * 1000}};
     double number;
 
     if (strcmp(key, "behave") == 0) {
