@@ -95,12 +95,7 @@ impl<'a, B: AsyncFn()> Source<'a, B> {
             spec,
             breathe,
         } = self;
-        let mut read = |cursor: &mut Cursor<'_>| {
-            // The outline counted commas, so a full tensor here means that the text has more elements than commas.
-            writer
-                .push(T::read(cursor)?)
-                .map_err(|_| cursor.unexpected("the end of the list"))
-        };
+        let mut read = |cursor: &mut Cursor<'_>, row: &mut Row| read_numbers(cursor, row, &mut writer);
         let done = loop {
             match lists.read_to(cursor, cursor.at + BREATHE_BYTES, &mut read) {
                 Ok(false) => breathe().await,
@@ -121,7 +116,14 @@ impl<'a, B: AsyncFn()> Source<'a, B> {
             breathe,
         } = self;
         let mut strings: Vec<Cow<'a, str>> = Vec::new();
-        let mut read = |cursor: &mut Cursor<'a>| cursor.string().map(|string| strings.push(string));
+        let mut read = |cursor: &mut Cursor<'a>, row: &mut Row| {
+            while row.goes_on(cursor) {
+                row.next(cursor, |cursor| {
+                    cursor.string().map(|string| strings.push(string))
+                })?;
+            }
+            Ok(())
+        };
         let done = loop {
             match lists.read_to(cursor, cursor.at + BREATHE_BYTES, &mut read) {
                 Ok(false) => breathe().await,
@@ -144,6 +146,14 @@ struct Lists {
     read: Vec<usize>,
 }
 
+/// An innermost list, and how far it has been read.
+struct Row {
+    size: usize,
+    done: usize,
+    /// Where to pause.
+    stop: usize,
+}
+
 impl Lists {
     fn new(value: &Value) -> Self {
         let sizes = match value {
@@ -154,15 +164,21 @@ impl Lists {
         Self { sizes, read }
     }
 
-    /// Reads on to `stop` or a little further; true at the end of the outermost list.
+    /// Reads on to `stop` or a little further; true at the end of the outermost list. `read` reads of a row what it
+    /// can.
     fn read_to<'a>(
         &mut self,
         cursor: &mut Cursor<'a>,
         stop: usize,
-        read: &mut impl FnMut(&mut Cursor<'a>) -> Result<(), Fault>,
+        read: &mut impl FnMut(&mut Cursor<'a>, &mut Row) -> Result<(), Fault>,
     ) -> Result<bool, Fault> {
         if self.sizes.is_empty() {
-            return read(cursor).map(|()| true);
+            let mut alone = Row {
+                size: 1,
+                done: 0,
+                stop,
+            };
+            return read(cursor, &mut alone).map(|()| true);
         }
         if self.read.is_empty() {
             self.open(cursor)?;
@@ -171,8 +187,15 @@ impl Lists {
             let depth = self.read.len();
             let (size, done) = (self.sizes[depth - 1], &mut self.read[depth - 1]);
             if depth == self.sizes.len() {
-                read_row(cursor, size, done, stop, read)?;
-                if *done < size {
+                let mut row = Row {
+                    size,
+                    done: *done,
+                    stop,
+                };
+                let result = read(cursor, &mut row);
+                *done = row.done;
+                result?;
+                if row.done < size {
                     return Ok(false);
                 }
             } else if *done < size {
@@ -211,22 +234,71 @@ impl Lists {
     }
 }
 
-/// The loop that megabytes go through.
-#[inline]
-fn read_row<'a>(
-    cursor: &mut Cursor<'a>,
-    size: usize,
-    done: &mut usize,
-    stop: usize,
-    read: &mut impl FnMut(&mut Cursor<'a>) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    while *done < size && cursor.at < stop {
-        separator(cursor, size, *done)?;
+impl Row {
+    /// Whether there is more to read before the next pause.
+    #[inline]
+    const fn goes_on(&self, cursor: &Cursor<'_>) -> bool {
+        self.done < self.size && cursor.at < self.stop
+    }
+
+    /// Reads one element, with the comma before it and the space around it.
+    fn next<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        read: impl FnOnce(&mut Cursor<'a>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        separator(cursor, self.size, self.done)?;
         read(cursor)?;
         cursor.skip_space();
-        *done += 1;
+        self.done += 1;
+        Ok(())
+    }
+}
+
+/// Reads numbers on to the end of the row or of the breath: the usual kind in a loop of its own, which megabytes go
+/// through, and each other one by the reader that knows all of JSON.
+fn read_numbers<T: Number>(
+    cursor: &mut Cursor<'_>,
+    row: &mut Row,
+    writer: &mut Writer<T>,
+) -> Result<(), Fault> {
+    while row.goes_on(cursor) {
+        read_plain(cursor, row, writer);
+        cursor.skip_space();
+        if row.done < row.size {
+            row.next(cursor, |cursor| {
+                // The outline counted commas, so a full tensor here means more elements than commas.
+                writer
+                    .push(T::read(cursor)?)
+                    .map_err(|_| cursor.unexpected("the end of the list"))
+            })?;
+        }
     }
     Ok(())
+}
+
+/// Reads numbers while they are of the usual kind and separated alike, and stops before the first that is not.
+#[inline]
+fn read_plain<T: Number>(cursor: &mut Cursor<'_>, row: &mut Row, writer: &mut Writer<T>) {
+    let text = cursor.text;
+    let (mut at, mut done) = (cursor.at, row.done);
+    let has_space = text.get(at + 1) == Some(&b' ');
+    while done < row.size && at < row.stop {
+        let mut start = at;
+        if done > 0 {
+            if text.get(at) != Some(&b',') || has_space && text.get(at + 1) != Some(&b' ') {
+                break;
+            }
+            start += 1 + usize::from(has_space);
+        }
+        let Some((value, end)) = T::read_plain(text, start) else { break };
+        if writer.push(value).is_err() {
+            break;
+        }
+        at = end;
+        done += 1;
+    }
+    (cursor.at, row.done) = (at, done);
 }
 
 /// The comma before every element but the first.

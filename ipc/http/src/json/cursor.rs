@@ -5,19 +5,32 @@ use std::borrow::Cow;
 /// Characters of the text that a message shows.
 const SHOWN_CHARS_MAX: usize = 32;
 
-/// What is wrong with the text, and where.
+/// What is wrong with the text, and where. Boxed, so that a result of reading a number fits two registers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct Fault(Box<Place>);
+
+/// The content of a [`Fault`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
     pub(crate) at: usize,
     pub(crate) what: Cow<'static, str>,
 }
 
 impl Fault {
+    #[cold]
     pub(crate) fn new(at: usize, what: impl Into<Cow<'static, str>>) -> Self {
-        Self {
+        Self(Box::new(Place {
             at,
             what: what.into(),
-        }
+        }))
+    }
+}
+
+impl std::ops::Deref for Fault {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.0
     }
 }
 
