@@ -14,7 +14,7 @@ use axon_package::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::{Error, Resolved, Result, Source, fetch::with_name, limits, onnx_io, preprocess};
+use crate::{Error, Resolved, Result, Source, fetch::with_name, limits, preprocess};
 
 /// The files of one model, and where each lies: in the store under its hash, or in a directory.
 pub(crate) struct Files<'a> {
@@ -95,12 +95,12 @@ impl Files<'_> {
         Ok(models)
     }
 
-    fn graph(&self, file: &ExecutionFile) -> Result<onnx_io::GraphIo> {
+    fn graph(&self, file: &ExecutionFile) -> Result<Io> {
         let Some(entry) = self.find(&file.path) else {
-            return Ok(onnx_io::GraphIo::default());
+            return Ok(Io::default());
         };
         let blob = (self.locate)(entry)?;
-        onnx_io::graph_io(&blob).map_err(|error| with_name(error, &file.path))
+        detect::graph_io(&blob).map_err(|error| with_name(error, &file.path))
     }
 }
 
