@@ -291,7 +291,9 @@ fn read_plain<T: Number>(cursor: &mut Cursor<'_>, row: &mut Row, writer: &mut Wr
             }
             start += 1 + usize::from(has_space);
         }
-        let Some((value, end)) = T::read_plain(text, start) else { break };
+        let Some((value, end)) = T::read_plain(text, start) else {
+            break;
+        };
         if writer.push(value).is_err() {
             break;
         }

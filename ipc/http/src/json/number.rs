@@ -510,7 +510,10 @@ mod tests {
         let followed = format!("{text},        ");
         if let Some((plain, end)) = T::read_plain(followed.as_bytes(), 0) {
             // What is no number as a whole may start with one.
-            assert!(value.is_err() || value.as_ref() == Ok(&plain) && end == text.len(), "{text}");
+            assert!(
+                value.is_err() || value.as_ref() == Ok(&plain) && end == text.len(),
+                "{text}"
+            );
         }
         value
     }

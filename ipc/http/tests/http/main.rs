@@ -3,5 +3,7 @@
 
 mod bodies;
 mod connection;
+mod contract;
 mod parser;
+mod schema;
 mod support;
