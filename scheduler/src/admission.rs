@@ -176,12 +176,16 @@ impl Policy {
             mean_ns: estimate.mean_ns.min(self.joined_mean_ns(&job, thread)),
             bound_ns: estimate.bound_ns(),
             charged_ns,
-            work_ns: 0,
             older: NONE,
             younger: NONE,
         });
         self.enqueue(thread, slot);
-        self.advance_or_settle(thread);
+        // Behind others of its class it changes nothing for what runs.
+        let queue = &self.queues[queue_of(thread, job.class)];
+        let is_head = queue.first().is_some_and(|item| item.slot == slot);
+        if is_head || self.threads[thread.index()].running.is_none() {
+            self.advance_or_settle(thread);
+        }
     }
 
     /// What a job adds to the work of a thread if it will run with others of its model that wait there already: its rows'
@@ -340,6 +344,9 @@ impl Policy {
 
     /// Queued, resting and suspended work of a class on a thread.
     fn waiting_ns(&self, thread: Thread, class: Class) -> u64 {
+        if !self.threads[thread.index()].waiting.contains(class) {
+            return 0;
+        }
         let queued = if self.has_queue(thread, class) {
             self.queues[queue_of(thread, class)].work_ns()
         } else {

@@ -82,8 +82,9 @@ impl Policy {
     /// Starts what was picked. The thread must be idle.
     pub(crate) fn start(&mut self, thread: Thread, next: Next) {
         let class = next.class;
-        if next.by_share {
-            self.threads[thread.index()].shares.serving = Some(class);
+        // REALTIME only interrupts a class's go.
+        if class != Class::Realtime {
+            self.threads[thread.index()].shares.serving = next.by_share.then_some(class);
         }
         match next.what {
             What::Resume => self.resume(thread, class),

@@ -10,8 +10,9 @@ const MILLI: u64 = 1_000;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rates {
     earn_per_mille: [u64; Class::COUNT],
-    credit_max: [u64; Class::COUNT],
-    quantum: u64,
+    credit_max: [i64; Class::COUNT],
+    debt_max: [i64; Class::COUNT],
+    quantum: i64,
 }
 
 impl Rates {
@@ -19,20 +20,26 @@ impl Rates {
         let quantum_ns = config.share_quantum_ns.max(1);
         // A class is served in goes of a quantum, so a window can begin just after one and end just before the next. Two
         // quanta on top make up for that: the share holds in *any* window, not on average.
-        let spare = (2 * MILLI * quantum_ns)
+        let spare = (2 * MILLI)
+            .saturating_mul(quantum_ns)
             .div_ceil(config.window_ns.max(1))
             .min(MILLI);
         let mut rates = Self {
             earn_per_mille: [0; Class::COUNT],
             credit_max: [0; Class::COUNT],
-            quantum: quantum_ns.saturating_mul(MILLI),
+            debt_max: [0; Class::COUNT],
+            quantum: signed(quantum_ns.saturating_mul(MILLI)),
         };
         for class in Class::ALL {
             let share = u64::from(config.share_per_mille[class.index()]).min(MILLI);
             if share > 0 {
+                let of_window = signed(share.saturating_mul(config.window_ns));
                 rates.earn_per_mille[class.index()] = (share + spare).min(MILLI);
                 // What a full window owes; more would let a class take a window's worth in one go after a long wait.
-                rates.credit_max[class.index()] = share.saturating_mul(config.window_ns).max(rates.quantum);
+                rates.credit_max[class.index()] = of_window.max(rates.quantum);
+                // A run that cannot be overtaken may spend far more than its credit. It pays back, but not so long that a
+                // window could pass without its share.
+                rates.debt_max[class.index()] = of_window / 4 * 3;
             }
         }
         rates
@@ -49,8 +56,10 @@ pub(crate) struct Standing {
 /// The shares on one thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shares {
-    credit: [u64; Class::COUNT],
-    /// The class that runs by its share until its credit is spent, and not only until something more urgent waits.
+    /// What a class is owed; below zero, what it took too much.
+    credit: [i64; Class::COUNT],
+    /// The class that took the thread by its share: it goes on until its credit is spent, not only until something more
+    /// urgent waits, and what it takes beyond that it owes.
     pub serving: Option<Class>,
 }
 
@@ -69,27 +78,32 @@ impl Shares {
         for class in Class::ALL {
             let index = class.index();
             let earn = rates.earn_per_mille[index];
-            let credit = &mut self.credit[index];
-            if standing.running == Some(class) {
-                // It earns while it runs, too.
-                *credit = credit.saturating_sub(elapsed_ns.saturating_mul(MILLI - earn));
-            } else if standing.waiting.contains(class) {
-                *credit = credit
-                    .saturating_add(elapsed_ns.saturating_mul(earn))
-                    .min(rates.credit_max[index]);
-            } else {
-                // Nothing is owed to those who want nothing.
-                *credit = 0;
+            if earn > 0 {
+                let runs = standing.running == Some(class);
+                let change = signed(elapsed_ns.saturating_mul(if runs { MILLI - earn } else { earn }));
+                let credit = &mut self.credit[index];
+                *credit = if runs && self.serving == Some(class) {
+                    // It earns while it runs, too.
+                    credit.saturating_sub(change).max(-rates.debt_max[index])
+                } else if runs && *credit > 0 {
+                    // It runs anyway, which uses up what it is owed, but it owes nothing for it: nobody had to wait.
+                    credit.saturating_sub(change).max(0)
+                } else if standing.waiting.contains(class) && !runs {
+                    credit.saturating_add(change).min(rates.credit_max[index])
+                } else {
+                    // Nothing is owed to those who want nothing, and what they owe is forgiven in time.
+                    credit.saturating_add(change).min(0)
+                };
             }
-        }
-        if self.serving.is_some_and(|class| self.credit[class.index()] == 0) {
-            self.serving = None;
         }
     }
 
     /// The class that should run by its share: the one that does so already, else the most urgent that is owed a quantum.
     pub fn turn(&self, rates: &Rates, waiting: ClassSet) -> Option<Class> {
-        if self.serving.is_some_and(|class| waiting.contains(class)) {
+        if self
+            .serving
+            .is_some_and(|class| waiting.contains(class) && self.credit[class.index()] > 0)
+        {
             return self.serving;
         }
         let due = |class: &Class| {
@@ -108,7 +122,12 @@ impl Shares {
         }
         if let Some(class) = self.serving.filter(|class| standing.running == Some(*class)) {
             let spend = MILLI - rates.earn_per_mille[class.index()];
-            return self.credit[class.index()].div_ceil(spend.max(1)).into();
+            return Some(
+                self.credit[class.index()]
+                    .max(0)
+                    .unsigned_abs()
+                    .div_ceil(spend.max(1)),
+            );
         }
         let waits = |class: &Class| {
             standing.waiting.contains(*class)
@@ -119,11 +138,20 @@ impl Shares {
             .into_iter()
             .filter(waits)
             .map(|class| {
-                let missing = rates.quantum.saturating_sub(self.credit[class.index()]);
+                let missing = rates
+                    .quantum
+                    .saturating_sub(self.credit[class.index()])
+                    .max(0)
+                    .unsigned_abs();
                 missing.div_ceil(rates.earn_per_mille[class.index()])
             })
             .min()
     }
+}
+
+/// As a signed number, cut to half its range so that sums of two fit.
+fn signed(value: u64) -> i64 {
+    value.min(i64::MAX as u64 / 2) as i64
 }
 
 #[cfg(test)]
@@ -172,7 +200,6 @@ mod tests {
         assert_eq!(shares.turn(&rates, BATCH), Some(Class::Batch), "some is left");
         shares.pass(100_000, &rates, &running);
         assert_eq!(shares.turn(&rates, BATCH), None);
-        assert_eq!(shares.serving, None);
     }
 
     #[test]
@@ -198,5 +225,25 @@ mod tests {
         shares.pass(90_000_000, &rates, &high_runs(BATCH));
         shares.pass(1, &rates, &high_runs(NONE));
         assert_eq!(shares.turn(&rates, BATCH), None);
+    }
+
+    #[test]
+    fn a_long_go_is_paid_back_and_work_nobody_waited_for_is_not() {
+        // (served by its share, then due again within this many ms)
+        for (serving, due_ms) in [(Some(Class::Batch), 709), (None, 84)] {
+            let (rates, mut shares) = (rates(), Shares::NONE);
+            shares.pass(90_000_000, &rates, &high_runs(BATCH));
+            shares.serving = serving;
+            let running = Standing {
+                running: Some(Class::Batch),
+                waiting: BATCH.with(Class::High),
+            };
+            shares.pass(500_000_000, &rates, &running);
+            shares.serving = None;
+            shares.pass((due_ms - 1) * 1_000_000, &rates, &high_runs(BATCH));
+            assert_eq!(shares.turn(&rates, BATCH), None, "{serving:?}");
+            shares.pass(1_000_000, &rates, &high_runs(BATCH));
+            assert_eq!(shares.turn(&rates, BATCH), Some(Class::Batch), "{serving:?}");
+        }
     }
 }

@@ -46,8 +46,6 @@ pub(crate) struct Entry {
     pub bound_ns: u64,
     /// What the REALTIME bound was charged for it.
     pub charged_ns: u64,
-    /// What the queue counts for it.
-    pub work_ns: u64,
     /// Neighbours among the queued jobs of its model.
     pub older: u32,
     pub younger: u32,
@@ -214,7 +212,6 @@ mod tests {
             mean_ns: 0,
             bound_ns: 0,
             charged_ns: 0,
-            work_ns: 0,
             older: NONE,
             younger: NONE,
         }

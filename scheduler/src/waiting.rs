@@ -36,7 +36,7 @@ impl Policy {
         entry.stage = Stage::Queued(thread);
         let queue = queue_of(thread, class);
         let group = self.models.group_mut(queue, entry.job.model);
-        entry.work_ns = entry.left_of_ns(entry.mean_ns);
+        let work_ns = entry.left_of_ns(entry.mean_ns);
         entry.older = group.youngest;
         entry.younger = NONE;
         let older = entry.older;
@@ -46,7 +46,7 @@ impl Policy {
         self.queued[entry.job.class.index()] += 1;
         self.queues[queue].insert(Item {
             key: entry.key,
-            work_ns: entry.work_ns,
+            work_ns,
             slot,
             model: entry.job.model,
         });

@@ -130,3 +130,139 @@ fn random_runs_reach_every_decision() {
         "no job in parts"
     );
 }
+
+/// A shard that always has work of HIGH, NORMAL and BATCH; who ran when.
+struct Saturated {
+    policy: mlos_scheduler::Policy,
+    random: support::Random,
+    now_ns: u64,
+    /// What is left of the running run, and of those set aside.
+    running: Option<(Class, u64)>,
+    aside: [u64; Class::COUNT],
+    next_job: u64,
+    /// Class, begin and end of each stretch of time.
+    ran: Vec<(Class, u64, u64)>,
+}
+
+impl Saturated {
+    fn new(preemption: Preemption, seed: u64) -> Self {
+        let mut policy = mlos_scheduler::Policy::new(Config {
+            preemption,
+            ..Config::default()
+        });
+        policy.add_model(mlos_scheduler::ModelIndex(0), mlos_scheduler::Model::default());
+        let random = support::Random(seed);
+        Self {
+            policy,
+            random,
+            now_ns: 0,
+            running: None,
+            aside: [0; 4],
+            next_job: 0,
+            ran: Vec::new(),
+        }
+    }
+
+    fn send(&mut self, event: mlos_scheduler::Event, run_ns: u64) {
+        use mlos_scheduler::Decision;
+        for decision in self.policy.on(self.now_ns, event) {
+            match *decision {
+                Decision::Dispatch(dispatch) => self.running = Some((dispatch.class, run_ns)),
+                Decision::Suspend { class, .. } => {
+                    self.aside[class.index()] = self.running.take().expect("only what runs is set aside").1;
+                }
+                Decision::Resume { class, .. } => self.running = Some((class, self.aside[class.index()])),
+                _ => {}
+            }
+        }
+    }
+
+    fn run_until(&mut self, end_ns: u64, run_ns: u64) {
+        while self.now_ns < end_ns {
+            for class in [Class::High, Class::Normal, Class::Batch] {
+                while self.policy.queue_len(class) < 3 {
+                    self.next_job += 1;
+                    let job = mlos_scheduler::Job {
+                        id: mlos_scheduler::JobId(self.next_job),
+                        model: mlos_scheduler::ModelIndex(0),
+                        class,
+                        deadline_ns: None,
+                        on_miss: mlos_scheduler::OnMiss::Reject,
+                        rows: 1,
+                        shape_key: 0,
+                    };
+                    self.send(mlos_scheduler::Event::Arrive(job), run_ns);
+                }
+            }
+            self.slice(run_ns);
+        }
+    }
+
+    fn slice(&mut self, run_ns: u64) {
+        let thread = mlos_scheduler::Thread::FRONT;
+        let (class, left_ns) = self.running.expect("there is always work");
+        let slice_ns = (100_000 + self.random.below(1_200_000)).min(left_ns);
+        self.ran.push((class, self.now_ns, self.now_ns + slice_ns));
+        self.now_ns += slice_ns;
+        self.running = Some((class, left_ns - slice_ns));
+        if left_ns == slice_ns {
+            let event = mlos_scheduler::Event::Complete {
+                thread,
+                elapsed_ns: run_ns,
+                longest_slice_ns: 1_300_000,
+            };
+            self.send(event, run_ns);
+        } else {
+            self.send(mlos_scheduler::Event::Checkpoint { thread }, run_ns);
+        }
+    }
+
+    /// The least time that a class ran in any window of a second, windows beginning at every 10 ms.
+    fn least_in_a_window_ns(&self, class: Class) -> u64 {
+        const WINDOW_NS: u64 = 1_000_000_000;
+        let in_window = |from_ns: u64| -> u64 {
+            let of_class = self.ran.iter().filter(|(ran, _, _)| *ran == class);
+            of_class
+                .map(|(_, begin, end)| {
+                    (*end)
+                        .min(from_ns + WINDOW_NS)
+                        .saturating_sub((*begin).max(from_ns))
+                })
+                .sum()
+        };
+        let starts = (0..self.now_ns - WINDOW_NS).step_by(10_000_000);
+        starts.map(in_window).min().expect("there are windows")
+    }
+}
+
+/// Nobody starves: beside HIGH work that never ends, NORMAL and BATCH have their shares in any window, and not much more.
+/// Without preemption a share can only be had in whole runs, so a window may lack one.
+#[test]
+fn shares_hold_in_any_window() {
+    for (preemption, run_ns) in [
+        (Preemption::Layer, 40_000_000),
+        (Preemption::Layer, 700_000),
+        (Preemption::None, 20_000_000),
+    ] {
+        for seed in 0..3 {
+            let mut shard = Saturated::new(preemption, seed);
+            shard.run_until(4_000_000_000, run_ns);
+            let normal_ns = shard.least_in_a_window_ns(Class::Normal);
+            let batch_ns = shard.least_in_a_window_ns(Class::Batch);
+            let lacking_ns = if preemption == Preemption::None { run_ns } else { 0 };
+            assert!(
+                normal_ns + lacking_ns >= 50_000_000,
+                "{preemption:?} {run_ns} seed {seed}: NORMAL had {normal_ns} ns"
+            );
+            assert!(
+                batch_ns + lacking_ns >= 10_000_000 && batch_ns > 0,
+                "{preemption:?} {run_ns} seed {seed}: BATCH had {batch_ns} ns"
+            );
+            let high_ns = shard.least_in_a_window_ns(Class::High);
+            assert!(
+                high_ns >= 850_000_000,
+                "{preemption:?} {run_ns} seed {seed}: HIGH had {high_ns} ns"
+            );
+        }
+    }
+}

@@ -38,6 +38,9 @@ impl Random {
     }
 }
 
+/// A decision, and for a run its members: job, first row, rows.
+type Answer = (Decision, Vec<(JobId, u32, u32)>);
+
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -182,7 +185,7 @@ impl Daemon {
         self.check();
     }
 
-    fn carry_out(&mut self, event: Event, answer: &[(Decision, Vec<(JobId, u32, u32)>)]) {
+    fn carry_out(&mut self, event: Event, answer: &[Answer]) {
         let mut answered = false;
         for (decision, members) in answer {
             match *decision {
@@ -490,7 +493,7 @@ impl Daemon {
 }
 
 /// Decisions with their members, so that the policy is free for the next event.
-fn copied(answer: &Decisions) -> Vec<(Decision, Vec<(JobId, u32, u32)>)> {
+fn copied(answer: &Decisions) -> Vec<Answer> {
     let members = |decision: &Decision| match decision {
         Decision::Dispatch(dispatch) => {
             let members = answer.members(dispatch).iter();
