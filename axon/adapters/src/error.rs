@@ -92,7 +92,7 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
     /// The connection failed or broke.
-    #[error("{what} from {host}: {reason}; run the command again to continue where it stopped")]
+    #[error("{what} from {host}: {reason}; try again later: a download goes on where it stopped")]
     Connection {
         /// Which server.
         host: String,

@@ -96,6 +96,8 @@ impl Http {
         let client = Client::builder()
             .user_agent(concat!("axon/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
+            // Streams of one HTTP/2 connection share its congestion window: several connections bring more.
+            .http1_only()
             .connect_timeout(limits::CONNECT_TIMEOUT)
             .read_timeout(silence_max)
             .build()
@@ -251,7 +253,7 @@ async fn refuse_errors(response: Response, what: &str) -> Result<Response> {
         }
         (404, "RevisionNotFound") => not_found(what, host, "; check the revision after `@`"),
         (404, _) => not_found(what, host, ""),
-        (401, _) => access("set HF_TOKEN to a valid token"),
+        (401, _) => access("check the name; if it is private, set HF_TOKEN to a valid token"),
         (403, _) => access("the token has no right to it"),
         _ => Error::Status {
             what: what.into(),

@@ -18,7 +18,7 @@ use crate::{
     download::Download,
     http::{Asked, Http},
     limits,
-    reference::{ModelName, Target},
+    reference::{LOCAL, ModelName, Target},
 };
 
 /// The hub's own address.
@@ -278,6 +278,14 @@ impl Adapter for HuggingFace {
                     text: reference.text().into(),
                 });
             };
+            if model.namespace == LOCAL {
+                let hint = "; local models are installed from a path";
+                return Err(Error::NotFound {
+                    what: reference.text().into(),
+                    host: "this machine".into(),
+                    hint,
+                });
+            }
             self.online(reference.text())?;
             self.find(model, choice).await
         })

@@ -54,14 +54,21 @@ impl Adapter for Local {
         staging: &'a Staging,
         progress: &'a dyn Progress,
     ) -> Answer<'a, FileEntry> {
-        Box::pin(async move {
-            progress.at(&file.path, 0, file.size);
-            let (copied, staging) = (file.clone(), staging.clone());
-            let entry = blocking(move || copy(&copied, &staging)).await?;
-            progress.done(&file.path, file.size);
-            Ok(entry)
-        })
+        Box::pin(fetch(file, staging, progress))
     }
+}
+
+/// Copies a file of this machine into the store.
+pub(crate) async fn fetch(
+    file: &RemoteFile,
+    staging: &Staging,
+    progress: &dyn Progress,
+) -> Result<FileEntry> {
+    progress.at(&file.path, 0, file.size);
+    let (copied, staging) = (file.clone(), staging.clone());
+    let entry = blocking(move || copy(&copied, &staging)).await?;
+    progress.done(&file.path, file.size);
+    Ok(entry)
 }
 
 fn resolve(path: &Path, choice: FormatChoice) -> Result<Resolved> {
@@ -83,7 +90,7 @@ fn resolve(path: &Path, choice: FormatChoice) -> Result<Resolved> {
     single_file(path)
 }
 
-fn with_manifest(path: &Path, manifest: Manifest, source: Source) -> Result<Resolved> {
+pub(crate) fn with_manifest(path: &Path, manifest: Manifest, source: Source) -> Result<Resolved> {
     let remote = |file: &FileEntry| -> Result<RemoteFile> {
         Ok(RemoteFile {
             path: file.path.clone(),

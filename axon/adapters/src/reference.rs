@@ -97,16 +97,9 @@ impl ModelName {
         if let Some(revision) = revision {
             check_revision(revision).map_err(refuse)?;
         }
-        if id.namespace() == LOCAL {
-            let hint = "; local models are installed from a path";
-            return Err(Error::NotFound {
-                what: text.into(),
-                host: "this machine".into(),
-                hint,
-            });
-        }
         let (namespace, name) = match id.namespace() {
             "hf" | "huggingface" => ("hf", id.name().to_owned()),
+            LOCAL => (LOCAL, id.name().to_owned()),
             // A namespace that names no hub is an organisation of the default one.
             other => ("hf", format!("{other}/{}", id.name())),
         };
@@ -152,7 +145,7 @@ mod tests {
         check("hf/org/name@a b", None);
         check("hf/../x", None);
         check("gpt2", None);
-        check("local/digits", None);
+        check("local/digits", Some(("digits", None)));
         check("", None);
     }
 

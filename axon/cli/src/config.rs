@@ -32,6 +32,8 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Registry {
+    /// A directory of models that is asked before any hub.
+    pub(crate) url: Option<String>,
     pub(crate) enable_huggingface: bool,
     pub(crate) huggingface_endpoint: Option<String>,
     pub(crate) huggingface_token: Option<String>,
@@ -77,6 +79,7 @@ impl Default for Config {
 impl Default for Registry {
     fn default() -> Registry {
         Registry {
+            url: None,
             enable_huggingface: true,
             huggingface_endpoint: None,
             huggingface_token: None,
@@ -103,8 +106,9 @@ pub(crate) fn path(home: &Path) -> PathBuf {
 
 impl Config {
     /// The keys that mean something, as they are named on the command line.
-    pub(crate) const KEYS: [&str; 8] = [
+    pub(crate) const KEYS: [&str; 9] = [
         "cache_dir",
+        "registry.url",
         "registry.enable_huggingface",
         "registry.huggingface_endpoint",
         "registry.huggingface_token",
@@ -215,6 +219,7 @@ mod tests {
     fn every_key_can_be_set_and_read_back() {
         for (key, text) in [
             ("cache_dir", "/srv/models"),
+            ("registry.url", "/srv/models"),
             ("registry.enable_huggingface", "false"),
             ("registry.huggingface_endpoint", "http://hub"),
             ("registry.huggingface_token", "12345"),
@@ -228,7 +233,7 @@ mod tests {
             assert_eq!(got.trim().trim_matches('\''), text, "{key}");
             assert_ne!(config, Config::default(), "{key}");
         }
-        assert_eq!(Config::KEYS.len(), 8);
+        assert_eq!(Config::KEYS.len(), 9);
     }
 
     #[test]

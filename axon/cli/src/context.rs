@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use axon_adapters::{Adapters, HuggingFace, HuggingFaceOptions, Local, Network, Retry, Token};
+use axon_adapters::{Adapters, HuggingFace, HuggingFaceOptions, Local, Network, Registry, Retry, Token};
 use axon_package::Store;
 
 use crate::{
     args::Arguments,
     config::{self, Config},
-    error::Result,
+    error::{Error, Result},
 };
 
 /// Set up once per run.
@@ -41,7 +41,10 @@ impl Context {
 
     /// Where models come from, in the order in which they are asked.
     pub(crate) fn adapters(&self) -> Result<Adapters> {
-        let adapters = Adapters::new().with(Local);
+        let mut adapters = Adapters::new().with(Local);
+        if let Some(url) = self.config.registry.url.as_deref().filter(|url| !url.is_empty()) {
+            adapters = adapters.with(Registry::new(directory(url)?));
+        }
         if !self.config.registry.enable_huggingface {
             return Ok(adapters);
         }
@@ -87,6 +90,17 @@ impl Context {
             eprintln!("{text}");
         }
     }
+}
+
+/// The directory that a registry's URL names.
+fn directory(url: &str) -> Result<PathBuf> {
+    let path = url.strip_prefix("file://").unwrap_or(url);
+    if path.contains("://") {
+        let reason =
+            "a registry is a directory, or file:// and a directory; other registries cannot be asked yet";
+        return Err(Error::Usage(format!("registry.url is {url}: {reason}")));
+    }
+    Ok(PathBuf::from(path))
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -14,6 +14,7 @@ use crate::{
 #[command(after_help = "\
 Keys:
   cache_dir                      where the store is [the home directory of axon]
+  registry.url                   a directory of models that is asked before any hub
   registry.enable_huggingface    whether the Hugging Face Hub is asked [true]
   registry.huggingface_endpoint  another hub that speaks its protocol; HF_ENDPOINT wins
   registry.huggingface_token     token for gated and private models; HF_TOKEN wins

@@ -357,6 +357,38 @@ fn the_store_can_lie_elsewhere() {
 }
 
 #[test]
+fn a_registry_in_a_directory_comes_before_the_hubs() {
+    let world = World::new();
+    digits(&world);
+    fs::create_dir_all(world.path("shared/any/where")).unwrap();
+    fs::rename(world.path("digits"), world.path("shared/any/where/digits")).unwrap();
+    let shared = format!("file://{}", world.path("shared").display());
+    world.axon(&["config", "set", "registry.url", &shared]).ok();
+    let installed = world.json(&["install", "local/digits"]);
+    assert_eq!(
+        (&installed["id"], &installed["status"]),
+        (&json!("local/digits@1.0.0"), &json!("installed"))
+    );
+    assert_eq!(
+        world.json(&["install", "local/digits@1.0.0"])["status"],
+        "present"
+    );
+    world
+        .axon(&["install", "local/digits@2.0.0"])
+        .fails(3, &["local models are installed from a path"]);
+    assert!(world.hub.requests().is_empty());
+    world.publish("acme/tiny", "model.safetensors", &safetensors(10, 1));
+    world.axon(&["install", "hf/acme/tiny"]).ok();
+    assert_eq!(world.check_store().len(), 2);
+    world
+        .axon(&["config", "set", "registry.url", "http://registry"])
+        .ok();
+    world
+        .axon(&["install", "local/digits"])
+        .fails(2, &["registry.url is http://registry"]);
+}
+
+#[test]
 fn hubs_can_be_switched_off() {
     let world = World::new();
     world

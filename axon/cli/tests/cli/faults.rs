@@ -113,11 +113,11 @@ fn servers_that_fail_for_ever() {
     );
     check(
         &[(API, ALWAYS, FaultKind::CutAfter(10))],
-        Fails(5, "run the command again"),
+        Fails(5, "try again later"),
     );
     check(
         &[(WEIGHTS, ALWAYS, FaultKind::CutAfter(0))],
-        Fails(5, "run the command again"),
+        Fails(5, "try again later"),
     );
 }
 
@@ -177,7 +177,7 @@ fn a_later_run_goes_on_where_the_last_one_stopped() {
     world.hub.inject(Fault::always(WEIGHTS, FaultKind::CutAfter(0)));
     world
         .axon(&["install", "hf/acme/tiny"])
-        .fails(5, &["run the command again"]);
+        .fails(5, &["try again later"]);
     world.hub.heal();
     world.hub.forget_requests();
     let before = world.hub.bytes_sent();
