@@ -1,7 +1,6 @@
 //! What the engine is told at start. The daemon fills it from its file, environment and flags.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use mlos_scheduler::Preemption;
 use serde::{Deserialize, Serialize};
@@ -137,12 +136,6 @@ impl EngineConfig {
         } else {
             Err(Error::Config(problems.join("; ")))
         }
-    }
-
-    /// [`EngineConfig::slice_target_us`] as a duration.
-    #[must_use]
-    pub const fn slice(&self) -> Duration {
-        Duration::from_micros(self.slice_target_us)
     }
 
     /// The policy's own settings.

@@ -26,9 +26,6 @@ use crate::topology::{self, Cpu};
 use crate::weaken::{Strength, weaken_current_thread};
 use crate::{Error, Node, clock, limits};
 
-/// How soon the front queue is asked while bulk work runs on its thread.
-const FRONT_LATENCY: Duration = Duration::from_micros(200);
-
 /// What all shards share, read-only but for the two flags.
 pub(crate) struct Shared {
     pub version: String,
@@ -204,8 +201,6 @@ fn start_shard<F: Future<Output = ()> + 'static>(
     let config = ExecutorConfig {
         cpu: parts.cpu.index,
         name: name.clone(),
-        front_latency: FRONT_LATENCY,
-        slice: parts.config.slice(),
     };
     executor::run_on(config, move || async move {
         match Shard::start(parts) {

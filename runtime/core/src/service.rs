@@ -235,7 +235,7 @@ impl Service for Node {
     }
 
     async fn breathe(&self) {
-        executor::yield_now().await;
+        executor::yield_to_io().await;
     }
 
     async fn infer(&self, request: InferRequest) -> Result<InferResponse, Error> {

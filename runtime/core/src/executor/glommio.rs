@@ -25,6 +25,11 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Registered memory of each ring. Files are not read through it, so the least will do.
 const IO_MEMORY_BYTES: usize = 1 << 20;
 
+/// Later than the task that asks, earlier than anything else.
+const DUE_AT_ONCE: Duration = Duration::from_micros(1);
+/// See [`heartbeat`]. Ten times a second costs nothing that can be measured.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
 /// The queues of this thread's executor.
 #[derive(Debug, Clone, Copy)]
 struct Queues {
@@ -51,22 +56,19 @@ where
         let made = LocalExecutorBuilder::new(Placement::Fixed(config.cpu))
             .name(&config.name)
             .io_memory(IO_MEMORY_BYTES)
-            .preempt_timer(config.slice)
             .make();
         let made = match made {
             Ok(made) => made,
             Err(error) => return drop(ready_tx.send(Err(explain(&error)))),
         };
         made.run(async move {
-            let front = executor().create_task_queue(
-                Shares::Static(FRONT_SHARES),
-                Latency::Matters(config.front_latency),
-                "front",
-            );
-            let bulk =
-                executor().create_task_queue(Shares::Static(1), Latency::Matters(config.slice), "bulk");
+            let queue = |shares, name| {
+                executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name)
+            };
+            let (front, bulk) = (queue(FRONT_SHARES, "front"), queue(1, "bulk"));
             QUEUES.set(Some(Queues { front, bulk }));
             let _ = ready_tx.send(Ok(()));
+            spawn(heartbeat());
             let done = spawn_local_into(main(), front).expect("the front queue was just made");
             done.await;
         });
@@ -124,24 +126,21 @@ pub fn spawn_bulk<F: Future<Output = ()> + 'static>(future: F) {
         .detach();
 }
 
-/// Whether I/O has completed, or the slice has passed: a read of memory, no system call.
-#[must_use]
-pub fn need_preempt() -> bool {
-    executor().need_preempt()
-}
-
-/// Lets the other tasks of this core run if something waits.
-pub async fn yield_now() {
-    executor().yield_if_needed().await;
-}
-
-/// Gives the core away from the bulk queue, for long enough that what I/O has woken runs first.
+/// Gives the core away until every task that can run has run, and completed I/O has woken its tasks.
 ///
-/// Twice, since the first pass only reaps completions: the woken tasks are queued behind this one, and without the
-/// second pass bulk work would run once more before them.
-pub async fn yield_bulk() {
-    executor().yield_task_queue_now().await;
-    executor().yield_task_queue_now().await;
+/// By a timer that is due at once, since neither of glommio's own yields looks for I/O: network readiness is polled on
+/// a ring that `need_preempt` does not watch, and rings are read only when no queue has a task, or when the preemption
+/// timer of 100 ms fires.
+pub async fn yield_to_io() {
+    ::glommio::timer::sleep(DUE_AT_ONCE).await;
+}
+
+/// Bounds what a lost wake-up costs. glommio 0.9 goes to sleep although a task can run when its preemption timer
+/// fires between arming it and looking at the queues, which takes a thread that is kept off its core for just then.
+async fn heartbeat() {
+    loop {
+        ::glommio::timer::sleep(HEARTBEAT).await;
+    }
 }
 
 /// Waits.

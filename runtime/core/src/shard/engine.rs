@@ -10,6 +10,7 @@ use mlos_api::{Class, Error, Timing};
 use mlos_plugin_host::ErrorKind;
 use mlos_scheduler::{Decision, Dispatch, Event, JobId, Member, Thread, Why};
 use smallvec::SmallVec;
+use tracing::trace;
 
 use super::job::{Done, Job, Reply, Submission};
 use super::lane::Command;
@@ -107,6 +108,7 @@ impl Shard {
     fn decide(&self, event: Event) -> SmallVec<[Action; 4]> {
         let mut policy = self.policy.borrow_mut();
         let decisions = policy.on(clock::now_ns(), event);
+        trace!(shard = self.index, ?event, decisions = ?decisions.as_slice());
         self.tick_epoch.set(self.tick_epoch.get() + 1);
         decisions
             .iter()
@@ -164,9 +166,14 @@ impl Shard {
         } else if self.mode == PreemptionMode::Lanes || dispatch.class == mlos_scheduler::Class::Realtime {
             let ended = front::run_whole(seq, load, &self.pool);
             self.ended(thread, seq, ended);
-        } else if let Err(ended) = self.front.start(seq, load, &self.pool, self.mode) {
+        } else if let Err(ended) = self.front.start(seq, load, &self.pool, self.slice_ns()) {
             self.ended(thread, seq, ended);
         }
+    }
+
+    /// How long cooperative work may hold the front.
+    fn slice_ns(&self) -> Option<u64> {
+        (self.mode == PreemptionMode::Layer).then_some(self.config.slice_target_us * 1_000)
     }
 
     /// Takes the work of the members for their thread.

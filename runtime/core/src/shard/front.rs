@@ -2,7 +2,7 @@
 //!
 //! In `lanes` mode that is short and urgent work, run whole where it arrives. In `layer` and `none` mode the front is
 //! the only thread: urgent work still runs where it arrives, the rest as a task of the executor's bulk queue, which at
-//! each checkpoint gives way if I/O waits (`layer`) or never (`none`).
+//! the first checkpoint after its slice gives way (`layer`), or at none (`none`).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,7 +14,6 @@ use mlos_tensor_mem::Pool;
 
 use super::Shard;
 use super::run::{Ended, Load, Progress, Running};
-use crate::config::PreemptionMode;
 use crate::executor;
 
 /// The cooperative runs of the front.
@@ -32,15 +31,19 @@ pub(crate) struct Front {
 
 struct FrontGate {
     seq: u64,
-    cooperative: bool,
+    /// How long it may hold the thread; none in `none` mode.
+    slice_ns: Option<u64>,
     cancelled: Rc<RefCell<Vec<u64>>>,
 }
 
 impl Gate for FrontGate {
-    fn at_checkpoint(&self, _: Checkpoint) -> Verdict {
+    fn at_checkpoint(&self, checkpoint: Checkpoint) -> Verdict {
         if self.cancelled.borrow().contains(&self.seq) {
             Verdict::Cancel
-        } else if self.cooperative && executor::need_preempt() {
+        } else if self
+            .slice_ns
+            .is_some_and(|slice_ns| checkpoint.elapsed_ns >= slice_ns)
+        {
             Verdict::Suspend
         } else {
             Verdict::Continue
@@ -67,11 +70,10 @@ impl Front {
     ///
     /// # Errors
     /// How it ended, where it could not be started.
-    pub fn start(&self, seq: u64, load: Load, pool: &Pool, mode: PreemptionMode) -> Result<(), Ended> {
-        let cooperative = mode == PreemptionMode::Layer;
+    pub fn start(&self, seq: u64, load: Load, pool: &Pool, slice_ns: Option<u64>) -> Result<(), Ended> {
         let gate = Rc::new(FrontGate {
             seq,
-            cooperative,
+            slice_ns,
             cancelled: self.cancelled.clone(),
         });
         *self.current.borrow_mut() = Some(Running::start(seq, load, pool, gate)?);
@@ -150,6 +152,6 @@ pub(crate) async fn serve(shard: Rc<Shard>) {
                 shard.ended(Thread::FRONT, seq, ended);
             }
         }
-        executor::yield_bulk().await;
+        executor::yield_to_io().await;
     }
 }
