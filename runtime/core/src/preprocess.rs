@@ -156,7 +156,7 @@ fn token_tensor(pool: &Pool, spec: &TensorSpec, rows: &[&[u32]], columns: usize)
     let padded = rows
         .iter()
         .flat_map(|row| row.iter().copied().chain(std::iter::repeat(0)).take(columns));
-    let filled = match spec.dtype {
+    match spec.dtype {
         DType::I64 => fill(loan, &padded.map(i64::from).collect::<Vec<_>>()),
         DType::I32 => fill(
             loan,
@@ -164,15 +164,12 @@ fn token_tensor(pool: &Pool, spec: &TensorSpec, rows: &[&[u32]], columns: usize)
                 .map(|id| i32::try_from(id).unwrap_or(i32::MAX))
                 .collect::<Vec<_>>(),
         ),
-        other => {
-            return Err(Error::Unsupported(format!(
-                "input '{}' is {}; a tokenizer gives int64 or int32",
-                spec.name,
-                other.name()
-            )));
-        }
-    };
-    filled
+        other => Err(Error::Unsupported(format!(
+            "input '{}' is {}; a tokenizer gives int64 or int32",
+            spec.name,
+            other.name()
+        ))),
+    }
 }
 
 impl ImageStep {

@@ -35,14 +35,15 @@ impl Strength {
 /// Makes the calling thread this strong. Returns what holds now: where a policy is refused, the weakest nice value.
 #[must_use]
 pub fn weaken_current_thread(strength: Strength) -> Strength {
-    match strength {
-        Strength::Nice(nice) => renice(nice),
-        Strength::Batch => become_policy(Policy::Batch)
-            .then_some(strength)
-            .unwrap_or_else(|| renice(19)),
-        Strength::Idle => become_policy(Policy::Idle)
-            .then_some(strength)
-            .unwrap_or_else(|| renice(19)),
+    let policy = match strength {
+        Strength::Nice(nice) => return renice(nice),
+        Strength::Batch => Policy::Batch,
+        Strength::Idle => Policy::Idle,
+    };
+    if become_policy(policy) {
+        strength
+    } else {
+        renice(19)
     }
 }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use ::glommio::{
     GlommioError, Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle, executor,
     spawn_local_into,
 };
-use futures_lite::{AsyncBufRead, AsyncWrite};
+use futures_lite::{AsyncBufRead, AsyncWrite, FutureExt};
 use hyper::rt::{self, ReadBufCursor};
 
 use super::ExecutorConfig;
@@ -113,17 +114,25 @@ fn queues() -> Queues {
 }
 
 /// Runs a future on this core, beside the connections.
+///
+/// A panic ends the future, not its core: what it held is dropped, so whoever waits for it gets an error.
 pub fn spawn<F: Future<Output = ()> + 'static>(future: F) {
-    spawn_local_into(future, queues().front)
+    spawn_local_into(contained(future), queues().front)
         .expect("the front queue lives as long as its executor")
         .detach();
 }
 
-/// Runs a future on this core as cooperative bulk work: it gives way wherever it asks [`need_preempt`].
+/// Runs a future on this core as cooperative bulk work: it gives way where it awaits [`yield_to_io`].
 pub fn spawn_bulk<F: Future<Output = ()> + 'static>(future: F) {
-    spawn_local_into(future, queues().bulk)
+    spawn_local_into(contained(future), queues().bulk)
         .expect("the bulk queue lives as long as its executor")
         .detach();
+}
+
+async fn contained(future: impl Future<Output = ()>) {
+    if AssertUnwindSafe(future).catch_unwind().await.is_err() {
+        tracing::error!("a task panicked and was ended");
+    }
 }
 
 /// Gives the core away until every task that can run has run, and completed I/O has woken its tasks.

@@ -167,7 +167,7 @@ impl Shard {
             let ended = front::run_whole(seq, load, &self.pool);
             self.ended(thread, seq, ended);
         } else if let Err(ended) = self.front.start(seq, load, &self.pool, self.slice_ns()) {
-            self.ended(thread, seq, ended);
+            self.ended(thread, seq, *ended);
         }
     }
 

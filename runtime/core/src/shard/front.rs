@@ -5,9 +5,11 @@
 //! the first checkpoint after its slice gives way (`layer`), or at none (`none`).
 
 use std::cell::{Cell, RefCell};
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use futures_lite::FutureExt;
 use mlos_plugin_host::{Checkpoint, Gate, Open, Verdict};
 use mlos_scheduler::{Event, Thread};
 use mlos_tensor_mem::Pool;
@@ -55,7 +57,7 @@ impl Gate for FrontGate {
 pub(crate) fn run_whole(seq: u64, load: Load, pool: &Pool) -> Ended {
     let mut running = match Running::start(seq, load, pool, Rc::new(Open)) {
         Ok(running) => running,
-        Err(ended) => return ended,
+        Err(ended) => return *ended,
     };
     loop {
         match running.resume() {
@@ -70,7 +72,7 @@ impl Front {
     ///
     /// # Errors
     /// How it ended, where it could not be started.
-    pub fn start(&self, seq: u64, load: Load, pool: &Pool, slice_ns: Option<u64>) -> Result<(), Ended> {
+    pub fn start(&self, seq: u64, load: Load, pool: &Pool, slice_ns: Option<u64>) -> Result<(), Box<Ended>> {
         let gate = Rc::new(FrontGate {
             seq,
             slice_ns,
@@ -131,8 +133,15 @@ impl Front {
     }
 }
 
-/// The front's bulk task: runs what has the turn, and gives way between and within runs.
+/// The front's bulk task. A panic starts the shard's state anew.
 pub(crate) async fn serve(shard: Rc<Shard>) {
+    while AssertUnwindSafe(take_turns(&shard)).catch_unwind().await.is_err() {
+        shard.start_anew();
+    }
+}
+
+/// Runs what has the turn, and gives way between and within runs.
+async fn take_turns(shard: &Shard) {
     loop {
         let running = shard.front.turn().await;
         let seq = running.seq;

@@ -224,7 +224,7 @@ impl Worker {
                 self.current = Some(running);
                 self.advance();
             }
-            Err(ended) => self.report(seq, What::Ended(Box::new(ended))),
+            Err(ended) => self.report(seq, What::Ended(ended)),
         }
     }
 

@@ -182,13 +182,18 @@ impl Shard {
 
     /// Takes the new models in. The old ones stay known to the policy until they are retired, for what is in flight.
     fn take_snapshot(&self, snapshot: Arc<Snapshot>) {
-        for graph in snapshot.entries().flat_map(|entry| &entry.graphs) {
-            let before = self.graphs.borrow_mut().insert(graph.index, graph.clone());
-            if before.is_none_or(|before| !Arc::ptr_eq(&before, graph)) {
-                self.introduce(graph);
-            }
-        }
+        snapshot
+            .entries()
+            .flat_map(|entry| &entry.graphs)
+            .for_each(|graph| self.learn(graph));
         *self.snapshot.borrow_mut() = snapshot;
+    }
+
+    fn learn(&self, graph: &Arc<Graph>) {
+        let before = self.graphs.borrow_mut().insert(graph.index, graph.clone());
+        if before.is_none_or(|before| !Arc::ptr_eq(&before, graph)) {
+            self.introduce(graph);
+        }
     }
 
     fn introduce(&self, graph: &Graph) {
@@ -318,6 +323,8 @@ impl Actor for Inbox {
                 submission,
                 reply,
             } => {
+                // The other shard may have seen a model that this one is about to be shown.
+                shard.learn(submission.ticket.graph());
                 shard.submit(*submission, Some(ticket), reply);
             }
             ShardMessage::Cancel { ticket } => {

@@ -57,7 +57,7 @@ pub(crate) struct Ended {
 
 impl Running {
     /// Prepares a run on this thread. Joined inputs are gathered here, by the thread that runs them.
-    pub fn start(seq: u64, load: Load, pool: &Pool, gate: Rc<dyn Gate>) -> Result<Self, Ended> {
+    pub fn start(seq: u64, load: Load, pool: &Pool, gate: Rc<dyn Gate>) -> Result<Self, Box<Ended>> {
         match load {
             Load::One(work, rows) => Ok(Self {
                 seq,
@@ -70,12 +70,12 @@ impl Running {
                     call: Call::start(work, None, pool, gate),
                     joined,
                 }),
-                Err(error) => Err(Ended {
+                Err(error) => Err(Box::new(Ended {
                     members: joined.into_iter().map(|(work, _)| (work, None)).collect(),
                     result: Err(error),
                     compute_ns: 0,
                     longest_slice_ns: 0,
-                }),
+                })),
             },
         }
     }
