@@ -25,11 +25,15 @@ use serde_json::{Value, json};
 
 const SEED: u64 = 1;
 
-/// Rounds of a full run; a quick one has a third.
-const ROUNDS: usize = 30;
+/// How often the sessions are loaded anew: where their weights come to lie makes a difference of some percent to both
+/// sides, by chance.
+const LOADS: usize = 5;
 
-/// Rounds of the bulk part, whose runs take about a second.
-const BULK_ROUNDS: usize = 9;
+/// Rounds of a load; a quick run has a third.
+const ROUNDS: usize = 12;
+
+/// Rounds of a load of the bulk part, whose runs take about a second.
+const BULK_ROUNDS: usize = 3;
 
 /// A model at a size.
 struct Case {
@@ -44,14 +48,42 @@ fn main() -> Result<()> {
     let bulk_rounds = if quick { BULK_ROUNDS / 3 } else { BULK_ROUNDS };
     let bench = Bench::new()?;
     let single = [
-        bench.single(&Case { zoo: Zoo::ResNet50, rows: 1, sequence: 0 }, rounds)?,
-        bench.single(&Case { zoo: Zoo::BertBase, rows: 1, sequence: 16 }, rounds)?,
+        bench.single(
+            &Case {
+                zoo: Zoo::ResNet50,
+                rows: 1,
+                sequence: 0,
+            },
+            rounds,
+        )?,
+        bench.single(
+            &Case {
+                zoo: Zoo::BertBase,
+                rows: 1,
+                sequence: 16,
+            },
+            rounds,
+        )?,
     ];
     let bulk = [
-        bench.bulk(&Case { zoo: Zoo::ResNet50, rows: 32, sequence: 0 }, bulk_rounds)?,
-        bench.bulk(&Case { zoo: Zoo::BertBase, rows: 8, sequence: 128 }, bulk_rounds)?,
+        bench.bulk(
+            &Case {
+                zoo: Zoo::ResNet50,
+                rows: 32,
+                sequence: 0,
+            },
+            bulk_rounds,
+        )?,
+        bench.bulk(
+            &Case {
+                zoo: Zoo::BertBase,
+                rows: 8,
+                sequence: 128,
+            },
+            bulk_rounds,
+        )?,
     ];
-    let short = bench.short(rounds * 1000)?;
+    let short = bench.short(rounds * 2000)?;
     let report = json!({
         "figures": {
             "yield_overhead_pct": most(&single, "overhead_pct"),
@@ -60,7 +92,7 @@ fn main() -> Result<()> {
             "slice_bulk_cost_pct": most(&bulk, "cost_pct"),
             "call_extra_us": short["extra_us"],
         },
-        "n": rounds,
+        "n": rounds * LOADS,
         "details": { "single": single, "bulk": bulk, "short": short },
     });
     println!("{}", serde_json::to_string_pretty(&report)?);
@@ -68,7 +100,10 @@ fn main() -> Result<()> {
 }
 
 fn most(cases: &[Value], figure: &str) -> f64 {
-    cases.iter().filter_map(|case| case[figure].as_f64()).fold(f64::NEG_INFINITY, f64::max)
+    cases
+        .iter()
+        .filter_map(|case| case[figure].as_f64())
+        .fold(f64::NEG_INFINITY, f64::max)
 }
 
 struct Bench {
@@ -81,14 +116,19 @@ struct Bench {
 impl Bench {
     fn new() -> Result<Self> {
         let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-        let library = std::env::var_os(LIBRARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let library = std::env::var_os(LIBRARY_VARIABLE)
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from);
         let library = library.unwrap_or_else(|| target.join("onnxruntime/libonnxruntime.so"));
         let mut plugins = Plugins::new(HostConfig::default());
         let config = json!({ "library": library }).to_string();
         plugins.add_builtin(mlos_smi::entry_of::<OnnxPlugin>(), &config)?;
         Ok(Self {
             plugin: plugins.for_format("onnx").context("the plugin loads no onnx")?,
-            pool: Pool::new(PoolConfig { huge_pages: false, ..PoolConfig::default() })?,
+            pool: Pool::new(PoolConfig {
+                huge_pages: false,
+                ..PoolConfig::default()
+            })?,
             dir: target.join("bench/models"),
         })
     }
@@ -117,7 +157,10 @@ impl Bench {
 
     fn work(&self, model: &Model, inputs: &[Input]) -> Result<Work> {
         let given = model.info().inputs.iter().map(|spec| {
-            let input = inputs.iter().find(|input| input.name == spec.name).context("an input is missing")?;
+            let input = inputs
+                .iter()
+                .find(|input| input.name == spec.name)
+                .context("an input is missing")?;
             tensor(&self.pool, input).map(Some)
         });
         Ok(Work::new(model, given.collect::<Result<_>>()?, Outputs::All)?)
@@ -129,32 +172,42 @@ impl Bench {
         let mut call = Call::start(work, rows, &self.pool, gate.clone());
         let watch = Watch::start();
         gate.begin();
-        let Step::Done(finished) = call.resume() else { bail!("nobody suspended the call") };
+        let Step::Done(finished) = call.resume() else {
+            bail!("nobody suspended the call")
+        };
         let (wall_s, cpu_s) = watch.read();
         gate.lap();
         finished.result?;
         let slice_s = finished.longest_slice_ns as f64 / 1e9;
-        let run = Run { wall_s, cpu_s, slice_s, slice_cpu_s: gate.longest_s.get(), checkpoints: finished.checkpoints };
+        let run = Run {
+            wall_s,
+            cpu_s,
+            slice_s,
+            slice_cpu_s: gate.longest_s.get(),
+            checkpoints: finished.checkpoints,
+        };
         Ok((finished.work, run))
     }
 
     /// Yields, none taken, against the plain session.
     fn single(&self, case: &Case, rounds: usize) -> Result<Value> {
-        let (mut session, model) = self.open(case.zoo)?;
         let inputs = case.inputs();
         let (mut plain, mut ours) = (Runs::default(), Runs::default());
-        for round in 0..=rounds {
-            let one = run_plain(&mut session, &inputs)?;
-            let (_, other) = self.run(self.work(&model, &inputs)?, None)?;
-            // The first round warms up.
-            if round > 0 {
-                plain.0.push(one);
-                ours.0.push(other);
+        for _ in 0..LOADS {
+            let (mut session, model) = self.open(case.zoo)?;
+            for round in 0..=rounds {
+                let one = run_plain(&mut session, &inputs)?;
+                let (_, other) = self.run(self.work(&model, &inputs)?, None)?;
+                // The first round warms up.
+                if round > 0 {
+                    plain.0.push(one);
+                    ours.0.push(other);
+                }
             }
         }
         Ok(json!({
             "model": case.name(),
-            "n": rounds,
+            "n": plain.0.len(),
             "plain_ms": plain.median(|run| run.wall_s) * 1e3,
             "yields_ms": ours.median(|run| run.wall_s) * 1e3,
             "overhead_pct": ours.percent_over(&plain, |run| run.wall_s),
@@ -167,32 +220,39 @@ impl Bench {
         }))
     }
 
+    /// Runs a batch row by row: the sum, and each part.
+    fn run_in_parts(&self, model: &Model, inputs: &[Input], rows: usize) -> Result<(Run, Vec<Run>)> {
+        let mut work = self.work(model, inputs)?;
+        let (mut sum, mut parts) = (Run::default(), Vec::with_capacity(rows));
+        for row in 0..rows {
+            let part;
+            (work, part) = self.run(work, Some(row..row + 1))?;
+            sum.wall_s += part.wall_s;
+            sum.cpu_s += part.cpu_s;
+            parts.push(part);
+        }
+        Ok((sum, parts))
+    }
+
     /// A batch in micro-batches against the batch as it came.
     fn bulk(&self, case: &Case, rounds: usize) -> Result<Value> {
-        let (mut session, model) = self.open(case.zoo)?;
         let inputs = case.inputs();
         let (mut whole, mut sums, mut parts) = (Runs::default(), Runs::default(), Runs::default());
-        for round in 0..=rounds {
-            let one = run_plain(&mut session, &inputs)?;
-            let mut work = self.work(&model, &inputs)?;
-            let mut sum = Run::default();
-            let mut each = Vec::with_capacity(case.rows);
-            for row in 0..case.rows {
-                let part;
-                (work, part) = self.run(work, Some(row..row + 1))?;
-                sum.wall_s += part.wall_s;
-                sum.cpu_s += part.cpu_s;
-                each.push(part);
-            }
-            if round > 0 {
-                whole.0.push(one);
-                sums.0.push(sum);
-                parts.0.append(&mut each);
+        for _ in 0..LOADS {
+            let (mut session, model) = self.open(case.zoo)?;
+            for round in 0..=rounds {
+                let one = run_plain(&mut session, &inputs)?;
+                let (sum, mut each) = self.run_in_parts(&model, &inputs, case.rows)?;
+                if round > 0 {
+                    whole.0.push(one);
+                    sums.0.push(sum);
+                    parts.0.append(&mut each);
+                }
             }
         }
         Ok(json!({
             "model": case.name(),
-            "n": rounds,
+            "n": whole.0.len(),
             "whole_ms": whole.median(|run| run.wall_s) * 1e3,
             "parts_ms": sums.median(|run| run.wall_s) * 1e3,
             "cost_pct": sums.percent_over(&whole, |run| run.wall_s),
@@ -206,7 +266,15 @@ impl Bench {
 
     /// A call of a model of some microseconds: what the plugin and the host add to it.
     fn short(&self, rounds: usize) -> Result<Value> {
-        let case = Case { zoo: Zoo::Mlp { dim: 128, width: 128, depth: 3 }, rows: 1, sequence: 0 };
+        let case = Case {
+            zoo: Zoo::Mlp {
+                dim: 128,
+                width: 128,
+                depth: 3,
+            },
+            rows: 1,
+            sequence: 0,
+        };
         let (mut session, model) = self.open(case.zoo)?;
         let inputs = case.inputs();
         let mut bound = Bound::new(&mut session, &inputs)?;
@@ -312,7 +380,11 @@ impl Runs {
 
     /// How much more this took, by the median over rounds: what disturbs a round meets both.
     fn percent_over(&self, other: &Self, of: impl Fn(&Run) -> f64) -> f64 {
-        let ratios = self.0.iter().zip(&other.0).map(|(ours, theirs)| of(ours) / of(theirs));
+        let ratios = self
+            .0
+            .iter()
+            .zip(&other.0)
+            .map(|(ours, theirs)| of(ours) / of(theirs));
         (median(ratios.collect()) - 1.0) * 100.0
     }
 }
@@ -334,24 +406,39 @@ fn tensor(pool: &Pool, input: &Input) -> Result<Tensor> {
 
 fn value(input: &Input) -> Result<SessionInputValue<'static>> {
     Ok(match input.dtype {
-        "float32" => ort::value::Tensor::from_array((input.shape.clone(), numbers(input, f32::from_le_bytes)))?.into(),
-        "int64" => ort::value::Tensor::from_array((input.shape.clone(), numbers(input, i64::from_le_bytes)))?.into(),
+        "float32" => {
+            ort::value::Tensor::from_array((input.shape.clone(), numbers(input, f32::from_le_bytes)))?.into()
+        }
+        "int64" => {
+            ort::value::Tensor::from_array((input.shape.clone(), numbers(input, i64::from_le_bytes)))?.into()
+        }
         other => bail!("no model here takes {other}"),
     })
 }
 
 fn numbers<T, const N: usize>(input: &Input, read: impl Fn([u8; N]) -> T) -> Vec<T> {
-    input.data.chunks_exact(N).filter_map(|word| word.try_into().ok()).map(read).collect()
+    input
+        .data
+        .chunks_exact(N)
+        .filter_map(|word| word.try_into().ok())
+        .map(read)
+        .collect()
 }
 
 /// A run of the plain session, without making its inputs.
 fn run_plain(session: &mut Session, inputs: &[Input]) -> Result<Run> {
-    let given: Vec<(String, SessionInputValue<'_>)> =
-        inputs.iter().map(|input| Ok((input.name.clone(), value(input)?))).collect::<Result<_>>()?;
+    let given: Vec<(String, SessionInputValue<'_>)> = inputs
+        .iter()
+        .map(|input| Ok((input.name.clone(), value(input)?)))
+        .collect::<Result<_>>()?;
     let watch = Watch::start();
     drop(session.run(given)?);
     let (wall_s, cpu_s) = watch.read();
-    Ok(Run { wall_s, cpu_s, ..Run::default() })
+    Ok(Run {
+        wall_s,
+        cpu_s,
+        ..Run::default()
+    })
 }
 
 /// A session with inputs and outputs bound: ONNX Runtime at its best for a short model.
@@ -364,10 +451,15 @@ impl<'s> Bound<'s> {
     fn new(session: &'s mut Session, inputs: &[Input]) -> Result<Self> {
         let mut binding = session.create_binding()?;
         for input in inputs {
-            let value = ort::value::Tensor::from_array((input.shape.clone(), numbers(input, f32::from_le_bytes)))?;
+            let value =
+                ort::value::Tensor::from_array((input.shape.clone(), numbers(input, f32::from_le_bytes)))?;
             binding.bind_input(input.name.as_str(), &value)?;
         }
-        let outputs: Vec<String> = session.outputs().iter().map(|output| output.name().to_owned()).collect();
+        let outputs: Vec<String> = session
+            .outputs()
+            .iter()
+            .map(|output| output.name().to_owned())
+            .collect();
         for output in outputs {
             binding.bind_output_to_device(output, &session.allocator().memory_info())?;
         }
@@ -378,6 +470,10 @@ impl<'s> Bound<'s> {
         let watch = Watch::start();
         drop(self.session.run_binding(&self.binding)?);
         let (wall_s, cpu_s) = watch.read();
-        Ok(Run { wall_s, cpu_s, ..Run::default() })
+        Ok(Run {
+            wall_s,
+            cpu_s,
+            ..Run::default()
+        })
     }
 }
