@@ -7,6 +7,12 @@ use mlos_api::{ClassStats, Health, ModelStats, Readiness, ShardStats, Stats};
 /// One family of samples: name, type, help.
 type Family = (&'static str, &'static str, &'static str);
 
+/// How a request may end, and where that is counted.
+type Outcome = (&'static str, fn(&ClassStats) -> u64);
+
+/// A family, and where its value is read.
+type Read<T, V> = (Family, fn(&T) -> V);
+
 /// The text of `/metrics`.
 pub(crate) fn text(stats: &Stats, health: &Health) -> String {
     let mut page = Page::default();
@@ -52,13 +58,13 @@ impl Page {
     }
 
     fn classes(&mut self, classes: &[ClassStats]) {
-        const OUTCOMES: [(&str, fn(&ClassStats) -> u64); 4] = [
+        const OUTCOMES: [Outcome; 4] = [
             ("completed", |class| class.completed),
             ("failed", |class| class.failed),
             ("rejected", |class| class.rejected),
             ("cancelled", |class| class.cancelled),
         ];
-        const FAMILIES: [(Family, fn(&ClassStats) -> u64); 4] = [
+        const FAMILIES: [Read<ClassStats, u64>; 4] = [
             (
                 ("mlos_requests_arrived_total", "counter", "Requests that arrived."),
                 |class| class.arrived,
@@ -138,7 +144,7 @@ impl Page {
     }
 
     fn models(&mut self, models: &[ModelStats]) {
-        const FAMILIES: [(Family, fn(&ModelStats) -> f64); 6] = [
+        const FAMILIES: [Read<ModelStats, f64>; 6] = [
             (
                 (
                     "mlos_model_completed_total",
@@ -185,7 +191,7 @@ impl Page {
     }
 
     fn shards(&mut self, shards: &[ShardStats]) {
-        const FAMILIES: [(Family, fn(&ShardStats) -> f64); 7] = [
+        const FAMILIES: [Read<ShardStats, f64>; 7] = [
             (
                 (
                     "mlos_shard_backlog_seconds",

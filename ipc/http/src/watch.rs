@@ -91,10 +91,13 @@ impl<T: Timer> Watch<T> {
     }
 }
 
+type Sleep = Pin<Box<dyn Future<Output = ()>>>;
+
 /// The one sleep of a connection.
 #[derive(Default)]
 pub(crate) struct Alarm {
-    set: Option<(Duration, Pin<Box<dyn Future<Output = ()>>>)>,
+    /// When it rings.
+    set: Option<(Duration, Sleep)>,
 }
 
 impl Alarm {

@@ -94,7 +94,7 @@ fn sized(spec: &TensorSpec, elements: usize) -> Result<Vec<usize>, String> {
             ));
         }
     };
-    if fixed == 0 || elements % fixed != 0 {
+    if fixed == 0 || !elements.is_multiple_of(fixed) {
         return Err(format!(
             "{}: the number must be a multiple of {fixed}",
             expected()

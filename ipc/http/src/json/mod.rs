@@ -7,6 +7,7 @@
 //! 150,528 of them.
 
 mod cursor;
+mod decimal;
 mod number;
 mod outline;
 
