@@ -4,6 +4,7 @@
 //! the standard library, so that on a bare machine its first build takes seconds and it can install what the rest needs.
 #![forbid(unsafe_code)]
 
+mod demo;
 mod error;
 mod help;
 mod json;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> Result {
     match arguments {
+        ["demo"] => demo::run(),
         ["setup"] => setup::run(),
         ["test"] => test::run(),
         ["tidy"] => tidy::run(),

@@ -34,6 +34,9 @@ pub fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
+/// Builds all programs. With some of them only, cargo would choose other features, and `cargo test` build all again.
+pub const BUILD: [&str; 3] = ["build", "--workspace", "--bins"];
+
 /// The command as a person would type it in the root.
 pub fn line(command: &Command) -> String {
     let program = Path::new(command.get_program());

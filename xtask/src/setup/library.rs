@@ -178,7 +178,7 @@ fn system_candidates() -> Vec<PathBuf> {
     candidates
 }
 
-/// The paths in what `ldconfig -p` prints: `	libonnxruntime.so.1 (libc6,x86-64) => /usr/lib/libonnxruntime.so.1`.
+/// The paths in what `ldconfig -p` prints: `libonnxruntime.so.1 (libc6,x86-64) => /usr/lib/libonnxruntime.so.1`.
 fn listed_libraries(listed: &str) -> Vec<PathBuf> {
     let lines = listed
         .lines()
