@@ -4,6 +4,7 @@
 //!
 //! Hub and client share the machine's cores, as the network card and the client would not; `curl` does not wait for
 //! the disk, `axon` does before it says that a model is installed.
+#![forbid(unsafe_code)]
 
 use std::{
     env,
