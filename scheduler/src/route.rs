@@ -62,3 +62,79 @@ fn best_of(loads: &[ShardLoad], wanted: impl Fn(&ShardLoad) -> bool, random: u64
         .chain(nth(second))
         .min_by_key(|&shard| loads[shard].completion_ns)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn shard(completion_ns: u64, node: u32) -> ShardLoad {
+        ShardLoad {
+            completion_ns,
+            node,
+            serves: true,
+        }
+    }
+
+    fn idle() -> ShardLoad {
+        ShardLoad {
+            serves: false,
+            ..shard(0, 0)
+        }
+    }
+
+    #[test]
+    fn stays_if_it_can_else_the_earliest_of_its_node() {
+        // (loads, own, deadline, goes to)
+        let table: [(&[ShardLoad], usize, Option<u64>, Option<usize>); 11] = [
+            (&[shard(90, 0), shard(10, 0)], 0, Some(100), Some(0)),
+            (&[shard(90, 0), shard(10, 0)], 0, None, Some(0)),
+            (&[shard(110, 0), shard(10, 0)], 0, Some(100), Some(1)),
+            // Late everywhere: the earliest, and at equal completion no hop.
+            (&[shard(150, 0), shard(140, 0)], 0, Some(100), Some(1)),
+            (&[shard(140, 0), shard(140, 0)], 1, Some(100), Some(1)),
+            // Another node only if its own cannot and that one can.
+            (
+                &[shard(110, 0), shard(90, 0), shard(10, 1)],
+                0,
+                Some(100),
+                Some(1),
+            ),
+            (
+                &[shard(110, 0), shard(120, 0), shard(10, 1)],
+                0,
+                Some(100),
+                Some(2),
+            ),
+            (
+                &[shard(110, 0), shard(120, 0), shard(105, 1)],
+                0,
+                Some(100),
+                Some(0),
+            ),
+            // Where no instance is, the job does not stay.
+            (&[idle(), shard(500, 0), shard(10, 1)], 0, None, Some(1)),
+            (&[idle(), shard(500, 1)], 0, Some(100), Some(1)),
+            (&[idle(), idle()], 0, None, None),
+        ];
+        for (index, (loads, own, deadline_ns, expected)) in table.into_iter().enumerate() {
+            assert_eq!(route(loads, own, deadline_ns, 0), expected, "row {index}");
+        }
+        assert_eq!(route(&[], 0, None, 0), None);
+    }
+
+    #[test]
+    fn beyond_eight_the_better_of_two_is_taken() {
+        let mut loads: Vec<ShardLoad> = (0..20).map(|index| shard(1_000 + index, 0)).collect();
+        loads[0].completion_ns = 5_000;
+        let mut seen = [0u32; 20];
+        for round in 0..10_000u64 {
+            let random = round.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+            seen[route(&loads, 0, Some(100), random).expect("all serve")] += 1;
+        }
+        // Never the worst of all, sometimes any other but the second worst, and better ones more often.
+        assert_eq!(seen[0], 0);
+        assert!(seen[1..19].iter().all(|count| *count > 0), "{seen:?}");
+        assert!(seen[1] > 2 * seen[15], "{seen:?}");
+    }
+}

@@ -77,7 +77,9 @@ fn print(preemption: Preemption, load_per_mille: u64, outcome: &Outcome) {
         per_mille.map_or("-".into(), |value| format!("{:.1} %", value as f64 / 10.0))
     };
     println!(
-        "       deadline predictions right {}, runs within their bound {}, taken by idle lanes {}, fingerprint {:016x}",
+        "       {:.1} s; deadline predictions right {}, runs within their bound {}, taken by idle lanes {}, \
+         fingerprint {:016x}",
+        outcome.end_ns as f64 / 1e9,
         score(outcome.score.accuracy_per_mille()),
         score(outcome.score.calibration_per_mille()),
         outcome.taken,
