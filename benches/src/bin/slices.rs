@@ -461,7 +461,7 @@ impl<'s> Bound<'s> {
             .map(|output| output.name().to_owned())
             .collect();
         for output in outputs {
-            binding.bind_output_to_device(output, &session.allocator().memory_info())?;
+            binding.bind_output_to_device(output, session.allocator().memory_info())?;
         }
         Ok(Self { session, binding })
     }

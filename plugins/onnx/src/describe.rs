@@ -96,7 +96,9 @@ mod tests {
     use super::*;
     use mlos_smi::DType;
 
-    fn description(inputs: &[&[Option<&str>]], outputs: &[&[Option<&str>]]) -> Description {
+    type Shapes<'a> = &'a [&'a [Option<&'a str>]];
+
+    fn description(inputs: Shapes<'_>, outputs: Shapes<'_>) -> Description {
         let spec = |dims: &&[Option<&str>]| TensorSpec {
             name: String::new(),
             dtype: DType::F32,
@@ -120,7 +122,7 @@ mod tests {
     #[test]
     fn rows_are_a_dynamic_first_dimension_of_one_name() {
         let (n, m, seq, three, unnamed) = (Some("N"), Some("M"), Some("seq_len"), Some("3"), None);
-        let cases: [(&[&[Option<&str>]], &[&[Option<&str>]], bool); 7] = [
+        let cases: [(Shapes<'_>, Shapes<'_>, bool); 7] = [
             (&[&[n, three]], &[&[n]], true),
             (&[&[unnamed, three]], &[&[n]], true),
             (&[&[n, three]], &[&[m]], false),

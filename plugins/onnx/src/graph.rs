@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::schema::{graph, model, node, opset, tensor, value_info};
+use crate::schema::{attribute, graph, model, node, opset, tensor, value_info};
 use crate::wire::{Field, Fields, WireError, put_bytes, put_number};
 use crate::yield_op;
 
@@ -38,10 +38,20 @@ impl<'a> Node<'a> {
         Ok(read)
     }
 
-    /// The fields of the node with the given numbers.
-    pub fn attributes(&self) -> impl Iterator<Item = Result<Field<'a>, WireError>> + use<'a> {
-        Fields::of(self.message)
-            .filter(|field| !matches!(field, Ok(field) if field.number != node::ATTRIBUTE))
+    /// Whether graphs are among its attributes: branches and loop bodies.
+    pub fn has_graphs(&self) -> Result<bool, WireError> {
+        for field in Fields::of(self.message) {
+            let field = field?;
+            if field.number != node::ATTRIBUTE {
+                continue;
+            }
+            for part in Fields::of(field.bytes()?) {
+                if matches!(part?.number, attribute::G | attribute::GRAPHS) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// The node's message with inputs, outputs and name replaced; what is not given stays.

@@ -30,6 +30,7 @@ mod schema;
 mod session;
 mod shapes;
 mod source;
+mod split;
 mod strings;
 mod sys;
 mod threads;

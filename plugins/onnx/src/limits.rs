@@ -56,3 +56,12 @@ pub(crate) const DRAFT_AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// Nodes that the facts about a prepared model name as its longest.
 pub(crate) const LONGEST_NODES_KEPT: usize = 8;
+
+/// A product is split when it takes more slices than this: below, the copy of its result costs more than it is worth.
+pub(crate) const SPLIT_SLICES_MIN: u64 = 8;
+
+/// Parts of a split product.
+pub(crate) const SPLIT_PARTS_MAX: u64 = 32;
+
+/// Parts have a multiple of this many columns, so that they fill the kernels' tiles as the whole did.
+pub(crate) const SPLIT_COLUMNS: usize = 64;

@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use mlos_smi::TensorSpec;
+
 use crate::graph::{Edit, Model, NodeChange, plain_node};
 use crate::timing::Timed;
 use crate::wire::WireError;
@@ -24,9 +26,15 @@ pub(crate) struct Cut {
     pub after: Option<String>,
 }
 
-/// Chooses the borders for a slice of `target_us`. `order` is all nodes as they ran.
-pub(crate) fn cuts(model: &Model<'_>, order: &[Timed], target_us: u64) -> Vec<Cut> {
-    let tensors = tensors(model, order);
+/// Chooses the borders for a slice of `target_us`. `order` is all nodes as they ran, `inputs` the
+/// graph's.
+pub(crate) fn cuts<'a>(
+    model: &Model<'a>,
+    order: &[Timed],
+    inputs: &'a [TensorSpec],
+    target_us: u64,
+) -> Vec<Cut> {
+    let tensors = tensors(model, order, inputs);
     let mut cuts = Vec::new();
     let mut slice_us = 0;
     for pair in order.windows(2) {
@@ -46,34 +54,44 @@ pub(crate) fn cuts(model: &Model<'_>, order: &[Timed], target_us: u64) -> Vec<Cu
     cuts
 }
 
-/// A tensor between nodes that a yield can pass on.
+/// A tensor that a yield can pass on.
 struct Tensor {
-    /// Number of the node that makes it.
-    producer: usize,
+    /// Number of the node that makes it; none for an input of the graph.
+    producer: Option<usize>,
     /// The yield for its type.
     operator: &'static str,
 }
 
 /// All tensors whose type is known. Sequences and the like are not in the reports and so not here.
-fn tensors<'a>(model: &Model<'a>, order: &[Timed]) -> HashMap<&'a str, Tensor> {
+fn tensors<'a>(model: &Model<'a>, order: &[Timed], inputs: &'a [TensorSpec]) -> HashMap<&'a str, Tensor> {
     let mut tensors = HashMap::new();
+    for spec in inputs.iter().filter(|spec| !spec.optional) {
+        if let Some(operator) = yield_op::name_for(spec.dtype) {
+            tensors.insert(
+                spec.name.as_str(),
+                Tensor {
+                    producer: None,
+                    operator,
+                },
+            );
+        }
+    }
     for timed in order {
-        let outputs: Vec<&str> = model.nodes[timed.node]
+        let outputs = model.nodes[timed.node]
             .outputs
             .iter()
             .copied()
-            .filter(|name| !name.is_empty())
-            .collect();
+            .filter(|name| !name.is_empty());
         // Reports leave out what was not made; only if nothing was is it certain which is which.
-        if outputs.len() != timed.outputs.len() {
+        if outputs.clone().count() != timed.outputs.len() {
             continue;
         }
-        for (name, seen) in outputs.into_iter().zip(&timed.outputs) {
-            if let Some(operator) = seen.dtype.and_then(yield_op::name_for) {
+        for (name, dtype) in outputs.zip(&timed.outputs) {
+            if let Some(operator) = dtype.and_then(yield_op::name_for) {
                 tensors.insert(
                     name,
                     Tensor {
-                        producer: timed.node,
+                        producer: Some(timed.node),
                         operator,
                     },
                 );
@@ -92,7 +110,10 @@ fn cut(model: &Model<'_>, tensors: &HashMap<&str, Tensor>, before: usize, behind
         operator: tensor.operator,
         after,
     };
-    if let Some(direct) = passable.clone().find(|(_, tensor)| tensor.producer == before) {
+    if let Some(direct) = passable
+        .clone()
+        .find(|(_, tensor)| tensor.producer == Some(before))
+    {
         return Some(cut(direct, None));
     }
     let after = model.nodes[before]

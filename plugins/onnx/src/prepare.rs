@@ -23,6 +23,7 @@ use crate::sample::{Sample, Sizes, inputs};
 use crate::session::{Purpose, open};
 use crate::shapes::OutputShape;
 use crate::source::Source;
+use crate::split;
 use crate::sys::Shape;
 use crate::timing::{Clock, Runner, Timed, measure, read_report};
 
@@ -37,33 +38,68 @@ pub(crate) struct Job<'a> {
 impl Job<'_> {
     /// Fills a folder of the cache with the prepared model.
     pub fn prepare(&self, cache: &Path, key: &str) -> Result<Entry> {
+        match self.attempt(cache, key, Splitting::LongProducts)? {
+            Some(entry) => Ok(entry),
+            None => self.attempt(cache, key, Splitting::Nothing)?.ok_or_else(|| {
+                Error::Runtime("a graph that was not split cannot differ from itself".to_owned())
+            }),
+        }
+    }
+
+    /// `None` if splitting changed the results: then the weights are rearranged and all begins anew.
+    fn attempt(&self, cache: &Path, key: &str, splitting: Splitting) -> Result<Option<Entry>> {
         let draft = Draft::new(cache)?;
         let optimised = draft.dir.join("optimised.onnx");
         self.optimise(&optimised)?;
         let bytes = read_graph(&optimised)?;
         let model = Model::read(&bytes)?;
         if model.nodes.len() > NODES_MAX {
-            return Err(Error::Runtime(format!(
+            let reason = format!(
                 "the graph has {} nodes, {NODES_MAX} can be timed",
                 model.nodes.len()
-            )));
+            );
+            return Err(Error::Runtime(reason));
         }
-        let graph = draft.dir.join(GRAPH_FILE);
-        let facts = match self.time(&model, &draft.dir) {
-            Ok(timing) => {
-                let edit = self.edit(&model, &timing.order)?;
-                write(&graph, &model.rewritten(&edit)?)?;
-                self.facts(&model, &timing, &graph)?
-            }
+        let timing = match self.time(&model, &draft.dir) {
+            Ok(timing) => timing,
             // A graph that cannot be timed is still worth keeping: it loads faster.
             Err(error) => {
-                write(&graph, &bytes)?;
-                Facts {
-                    note: Some(format!("no yields: the timed run failed: {error}")),
-                    ..Facts::default()
-                }
+                write(&draft.dir.join(GRAPH_FILE), &bytes)?;
+                let note = Some(format!("no yields: the timed run failed: {error}"));
+                return draft
+                    .publish(
+                        key,
+                        Facts {
+                            note,
+                            ..Facts::default()
+                        },
+                    )
+                    .map(Some);
             }
         };
+        let splits = match splitting {
+            Splitting::LongProducts if self.options.yields => {
+                split::splits(&model, &timing.order, self.options.slice_target_us)?
+            }
+            _ => Vec::new(),
+        };
+        if splits.is_empty() {
+            return self.finish(draft, key, &model, &timing).map(Some);
+        }
+        let bytes = model.rewritten(&split::apply(&model, &splits, &draft.dir)?)?;
+        let model = Model::read(&bytes)?;
+        let parted = self.time(&model, &draft.dir)?;
+        if parted.answer != timing.answer {
+            return Ok(None);
+        }
+        self.finish(draft, key, &model, &parted).map(Some)
+    }
+
+    fn finish(&self, draft: Draft, key: &str, model: &Model<'_>, timing: &Timing) -> Result<Entry> {
+        let graph = draft.dir.join(GRAPH_FILE);
+        let edit = self.edit(model, timing)?;
+        write(&graph, &model.rewritten(&edit)?)?;
+        let facts = self.facts(model, timing, &graph)?;
         draft.publish(key, facts)
     }
 
@@ -83,16 +119,19 @@ impl Job<'_> {
     fn time(&self, model: &Model<'_>, dir: &Path) -> Result<Timing> {
         let graph = dir.join("timed.onnx");
         write(&graph, &model.rewritten(&plan::with_timed_names(model)?)?)?;
-        let purpose = Purpose::Profile {
-            report: &dir.join("report"),
-        };
-        let mut session = open(self.runtime, &graph, self.threads, purpose)?;
+        // Its own session for the attempts, as failed ones would be in the report too.
+        let session = open(self.runtime, &graph, self.threads, Purpose::Prepared)?;
         let description = describe(&session, &self.source.path)?;
         let sizes = self.sizes(&session, &description)?;
-        // Its own session, as a failed attempt is in the report of the one above.
-        drop(session);
-        session = open(self.runtime, &graph, self.threads, purpose)?;
         let samples = inputs(&description, &sizes)?;
+        let answer = self.runner(&session, &description)?.digest(&samples)?;
+        let report = dir.join("report");
+        let mut session = open(
+            self.runtime,
+            &graph,
+            self.threads,
+            Purpose::Profile { report: &report },
+        )?;
         self.runner(&session, &description)?
             .repeat(&samples, |run| run())?;
         let report = PathBuf::from(session.end_profiling()?);
@@ -101,6 +140,7 @@ impl Job<'_> {
             description,
             sizes,
             order,
+            answer,
         })
     }
 
@@ -122,10 +162,16 @@ impl Job<'_> {
         Err(first_error.unwrap_or_else(|| Error::Runtime("no sizes to try".to_owned())))
     }
 
-    fn edit(&self, model: &Model<'_>, order: &[Timed]) -> Result<Edit> {
+    fn edit(&self, model: &Model<'_>, timing: &Timing) -> Result<Edit> {
+        let order = &timing.order;
         let total_us: u64 = order.iter().map(|timed| timed.time_us).sum();
         let cuts = if self.options.yields && total_us > self.options.slice_target_us {
-            plan::cuts(model, order, self.options.slice_target_us)
+            plan::cuts(
+                model,
+                order,
+                &timing.description.inputs,
+                self.options.slice_target_us,
+            )
         } else {
             Vec::new()
         };
@@ -181,10 +227,19 @@ impl Job<'_> {
 /// Warm and timed runs, and the one for the shapes.
 const RUNS_PER_ROW: u64 = (crate::limits::WARM_RUNS + crate::limits::PROFILE_RUNS + 1) as u64;
 
+/// Whether long products are split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Splitting {
+    LongProducts,
+    Nothing,
+}
+
 struct Timing {
     description: Description,
     sizes: Sizes,
     order: Vec<Timed>,
+    /// Digest of the outputs.
+    answer: Vec<u8>,
 }
 
 /// Shapes of a run.

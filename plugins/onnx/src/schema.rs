@@ -34,7 +34,6 @@ pub(crate) mod node {
 /// `AttributeProto`
 pub(crate) mod attribute {
     pub const NAME: u32 = 1;
-    pub const F: u32 = 2;
     pub const I: u32 = 3;
     pub const T: u32 = 5;
     pub const G: u32 = 6;

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use mlos_smi::{DType, Description, SliceProfile};
 use ort::session::Session;
+use ort::sys::ONNXTensorElementDataType as ElementType;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use crate::dtype;
@@ -84,6 +86,19 @@ impl<'a> Runner<'a> {
             .flatten()
             .map(|value| Ok(value.description()?.1))
             .collect()
+    }
+
+    /// A digest of all outputs; texts count by their shape only.
+    pub fn digest(&self, samples: &[Option<Sample>]) -> Result<Vec<u8>> {
+        let mut digest = Sha256::new();
+        for value in self.run(samples)?.iter().flatten() {
+            let (element, shape) = value.description()?;
+            shape.iter().for_each(|size| digest.update(size.to_le_bytes()));
+            if element != ElementType::ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING {
+                digest.update(value.bytes()?);
+            }
+        }
+        Ok(digest.finalize().to_vec())
     }
 
     /// Warms up, then runs until there are enough runs or the time is over.
@@ -174,17 +189,8 @@ pub(crate) struct Timed {
     /// Its number in the graph.
     pub node: usize,
     pub time_us: u64,
-    /// What it took and made, without what was left out.
-    pub inputs: Vec<Seen>,
-    pub outputs: Vec<Seen>,
-}
-
-/// A tensor as a report has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Seen {
-    /// `None` for types that the interface does not know.
-    pub dtype: Option<DType>,
-    pub shape: Vec<i64>,
+    /// Types of what it made, without what was left out; `None` for those that the interface does not know.
+    pub outputs: Vec<Option<DType>>,
 }
 
 const TIMED_PREFIX: &str = "mlos_node_";
@@ -206,8 +212,6 @@ struct Event {
 
 #[derive(Default, Deserialize)]
 struct Arguments {
-    #[serde(default)]
-    input_type_shape: Vec<HashMap<String, Vec<i64>>>,
     #[serde(default)]
     output_type_shape: Vec<HashMap<String, Vec<i64>>>,
 }
@@ -248,27 +252,18 @@ fn timed(node: usize, mut runs: Vec<Event>) -> Option<(u64, Timed)> {
     // Times in the report are wall times: the shortest is the one least disturbed by other load.
     let time_us = runs.iter().skip(WARM_RUNS).map(|run| run.dur).min().unwrap_or(0);
     let last = runs.pop()?;
-    let outputs = seen(last.args.output_type_shape);
+    // Each tensor is a map of one entry, from its type to its shape.
+    let dtype =
+        |tensor: &HashMap<String, Vec<i64>>| tensor.keys().next().and_then(|name| dtype::from_report(name));
+    let outputs = last.args.output_type_shape.iter().map(dtype).collect();
     Some((
         last.ts,
         Timed {
             node,
             time_us,
-            inputs: seen(last.args.input_type_shape),
             outputs,
         },
     ))
-}
-
-fn seen(tensors: Vec<HashMap<String, Vec<i64>>>) -> Vec<Seen> {
-    let one = |(name, shape): (String, Vec<i64>)| Seen {
-        dtype: dtype::from_report(&name),
-        shape,
-    };
-    tensors
-        .into_iter()
-        .filter_map(|tensor| tensor.into_iter().next().map(one))
-        .collect()
 }
 
 #[cfg(test)]
@@ -278,8 +273,7 @@ mod tests {
     #[test]
     fn a_report_gives_order_and_shortest_times() {
         let event = |node: usize, ts: u64, dur: u64| {
-            let args =
-                serde_json::json!({"output_type_shape": [{"float": [1, node]}], "input_type_shape": []});
+            let args = serde_json::json!({"output_type_shape": [{"float": [1, node]}]});
             let name = format!("{}_kernel_time", timed_name(node));
             serde_json::json!({"cat": "Node", "ph": "X", "name": name, "ts": ts, "dur": dur, "args": args})
         };
@@ -295,17 +289,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("report.json");
         std::fs::write(&path, serde_json::to_vec(&events).unwrap()).unwrap();
-        let timed = |node, time_us| {
-            let outputs = vec![Seen {
-                dtype: Some(DType::F32),
-                shape: vec![1, node as i64],
-            }];
-            Timed {
-                node,
-                time_us,
-                inputs: Vec::new(),
-                outputs,
-            }
+        let timed = |node, time_us| Timed {
+            node,
+            time_us,
+            outputs: vec![Some(DType::F32)],
         };
         let expect = vec![timed(1, 5), timed(0, 21)];
         assert_eq!(read_report(&path, 2).unwrap(), expect);

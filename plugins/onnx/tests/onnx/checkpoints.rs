@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use mlos_plugin_host::{Call, Checkpoint, Error, Gate, Model, Step, Verdict};
-use mlos_zoo::{Input, Size, Zoo};
+use mlos_zoo::{DType, Dim, ExternalData, Graph, Input, Size, Zoo};
 
 use crate::host::{Always, Load, YIELD_EVERYWHERE, answer, finish, load, pool, run, work};
 
@@ -171,4 +171,37 @@ fn a_short_model_gets_no_yields() {
         profile.iter().all(|row| row.checkpoints == 0 && row.total_ns > 0),
         "{profile:?}"
     );
+}
+
+#[test]
+fn a_yield_on_an_input_leaves_the_callers_memory_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("branches.onnx");
+    let dims = [Dim::Named("N"), Dim::Fixed(64)];
+    let mut graph = Graph::new("branches", 1);
+    let x = graph.input("x", DType::F32, &dims);
+    // Both read the input, and could work in its place if they thought that nobody else did.
+    let negative = graph.op("Neg", &[x], &[]);
+    let positive = graph.relu(x);
+    let whole = graph.add(negative, positive);
+    graph.output("y", whole, DType::F32, &dims);
+    graph.save(&path, ExternalData::Never).unwrap();
+    let model = load(
+        &path,
+        &Load {
+            options: YIELD_EVERYWHERE,
+            ..Load::default()
+        },
+    )
+    .unwrap();
+    assert_eq!(model.slice_profile()[0].checkpoints, 2);
+    let inputs = [Input::f32("x", &[3, 64], |index| index as f32 - 90.0)];
+    let pool = pool();
+    let work = work(&model, &pool, &inputs);
+    let memory = work.inputs()[0].clone().unwrap();
+    let finished = finish(Call::start(work, None, &pool, Always::new(Verdict::Suspend)));
+    assert_eq!(memory.bytes(), inputs[0].data);
+    let expect = |index: usize| (-(index as f32 - 90.0)).max(0.0);
+    let bytes: Vec<u8> = (0..192).flat_map(|index| expect(index).to_le_bytes()).collect();
+    assert!(answer(finished) == [(vec![3, 64], bytes)]);
 }
