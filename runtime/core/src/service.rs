@@ -20,7 +20,7 @@ use crate::engine::Shared;
 use crate::metrics::class_stats;
 use crate::preprocess::Preprocess;
 use crate::registry::{Bound, Entry, Request, Snapshot, Ticket};
-use crate::shard::{Done, Reply, Shard, ShardMessage, Submission};
+use crate::shard::{Arrival, Done, Reply, Shard, ShardMessage, Submission};
 use crate::{clock, executor};
 
 /// Bytes of text that are tokenised where they arrive; more goes to the preprocessing thread.
@@ -263,6 +263,7 @@ impl Service for Node {
             deadline_ns,
             on_miss,
             arrived_ns,
+            arrival: Arrival::New,
         };
         let Done {
             outputs,

@@ -12,7 +12,7 @@ use mlos_scheduler::{Decision, Dispatch, Event, JobId, Member, Thread, Why};
 use smallvec::SmallVec;
 use tracing::trace;
 
-use super::job::{Done, Job, Reply, Submission};
+use super::job::{Arrival, Done, Job, Reply, Submission};
 use super::lane::Command;
 use super::run::{Ended, Load, Run};
 use super::{Shard, front};
@@ -44,9 +44,12 @@ impl Shard {
             deadline_ns,
             on_miss: late,
             arrived_ns,
+            arrival,
         } = submission;
         let model = ticket.graph().index;
-        bump(&self.counters.class(class).arrived);
+        if arrival == Arrival::New {
+            bump(&self.counters.class(class).arrived);
+        }
         let id = self.jobs.borrow_mut().insert(Job {
             ticket,
             work: Some(work),
@@ -68,7 +71,7 @@ impl Shard {
         }
         let class = to_policy(class);
         let on_miss = on_miss(late);
-        self.feed(Event::Arrive(mlos_scheduler::Job {
+        let job = mlos_scheduler::Job {
             id,
             model,
             class,
@@ -76,7 +79,11 @@ impl Shard {
             on_miss,
             rows,
             shape_key,
-        }));
+        };
+        self.feed(match arrival {
+            Arrival::New => Event::Arrive(job),
+            Arrival::Adopted => Event::Adopt(job),
+        });
         id
     }
 
@@ -89,7 +96,7 @@ impl Shard {
         let carried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             while let Some(event) = self.next_event() {
                 for action in self.decide(event) {
-                    self.carry_out(action);
+                    self.carry_out(action, event);
                 }
             }
         }));
@@ -125,7 +132,7 @@ impl Shard {
             .collect()
     }
 
-    fn carry_out(&self, action: Action) {
+    fn carry_out(&self, action: Action, event: Event) {
         match action.decision {
             Decision::Dispatch(dispatch) => self.dispatch(dispatch, action.members),
             Decision::Suspend { thread, class } => self.suspend(thread, class.index()),
@@ -138,7 +145,13 @@ impl Shard {
                 predicted_ns,
             } => self.reject(job, why, predicted_ns),
             Decision::Degrade { job, class, .. } => self.degrade(job, from_policy(class)),
-            Decision::CancelRunning { thread, job } => self.cancel_running(thread, job),
+            Decision::CancelRunning { thread, job } => {
+                self.cancel_running(thread, job);
+                // It stands at a checkpoint, and must go on to be stopped there.
+                if event == (Event::Checkpoint { thread }) {
+                    self.go_on(thread);
+                }
+            }
             Decision::Dropped { job } => self.dropped(job),
             Decision::Finished { job } => self.finished(job),
             // A loaded model's memory is resident on its node: there is nothing to bring closer yet.

@@ -24,6 +24,16 @@ pub(crate) struct Submission {
     pub deadline_ns: Option<u64>,
     pub on_miss: OnMiss,
     pub arrived_ns: u64,
+    pub arrival: Arrival,
+}
+
+/// How a job came to a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// From a client: admission judges it.
+    New,
+    /// From another shard, which has admitted it: it is only queued.
+    Adopted,
 }
 
 /// The answer to a [`Submission`].

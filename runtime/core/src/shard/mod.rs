@@ -24,7 +24,7 @@ use mlos_tensor_mem::Pool;
 use tracing::error;
 
 pub(crate) use engine::plugin_error;
-pub(crate) use job::{Done, Reply, Submission};
+pub(crate) use job::{Arrival, Done, Reply, Submission};
 
 use crate::actor::{Actor, Mailbox, mailbox, supervise};
 use crate::config::{EngineConfig, PreemptionMode};
@@ -283,6 +283,7 @@ impl Shard {
             deadline_ns,
             on_miss,
             arrived_ns,
+            arrival: Arrival::Adopted,
         };
         let message = ShardMessage::Submit {
             ticket: self.next_ticket(),
