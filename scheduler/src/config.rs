@@ -88,7 +88,7 @@ pub struct Model {
     pub max_batch_rows: u32,
     /// How long a job may wait for others to join, on a thread that would else be idle.
     pub max_queue_delay_ns: u64,
-    /// First guess of how long before its use the model's memory should be fetched.
+    /// First guess of how long before its use the model's memory should be fetched; 0 if it never need be.
     pub prefetch_lead_ns: u64,
     /// Its rows are independent, so that a job may be run in parts.
     pub splittable: bool,

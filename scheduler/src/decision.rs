@@ -97,8 +97,8 @@ pub enum Decision {
         /// When it would have been done, absolute; 0 if not known.
         predicted_ns: u64,
     },
-    /// Stop the run with this job at its next checkpoint, then report `Failed` (or `Complete`, if it was faster). If the
-    /// run is set aside, it will be resumed first.
+    /// Stop the run with this job at its next checkpoint, then report `Failed` (or `Complete`, if it was faster). A run
+    /// that is set aside is resumed in its turn, to stop.
     CancelRunning {
         /// Where.
         thread: Thread,

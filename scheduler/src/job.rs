@@ -120,7 +120,7 @@ pub enum Event {
     Arrive(Job),
     /// Another shard's policy gave this job away (`Policy::take_queued`). It is queued like an arrival, but judged no more.
     Adopt(Job),
-    /// The run on a thread stands at a checkpoint and waits for `Continue`, or for the thread's next run. Due after
+    /// The run on a thread stands at a checkpoint and waits for `Continue`, or for `Suspend` and the thread's next run. Due after
     /// `Decision::Preempt`; it may be reported at every checkpoint, and then nothing depends on ticks being on time.
     Checkpoint {
         /// Where.

@@ -61,11 +61,12 @@ pub(crate) struct ModelState {
 }
 
 impl ModelState {
-    /// Whether a prefetch now would repeat one. One as old as `stale_ns` counts no more: its data are likely gone.
-    pub fn is_fetched(&self, now_ns: u64, stale_ns: u64) -> bool {
+    /// Whether a prefetch now would be of use, and repeat no other. One as old as `stale_ns` counts no more: its data are
+    /// likely gone.
+    pub fn wants_fetch(&self, now_ns: u64, stale_ns: u64) -> bool {
         match self.fetch {
-            Fetch::None => false,
-            Fetch::Asked { at_ns } | Fetch::Here { at_ns } => now_ns.saturating_sub(at_ns) < stale_ns,
+            Fetch::None => self.lead_ns > 0,
+            Fetch::Asked { at_ns } | Fetch::Here { at_ns } => now_ns.saturating_sub(at_ns) >= stale_ns,
         }
     }
 
@@ -137,9 +138,10 @@ impl Models {
             state.fetch = Fetch::None;
             state.live = true;
         }
-        state.lead_ns = model
-            .prefetch_lead_ns
-            .clamp(PREFETCH_LEAD_MIN_NS, PREFETCH_LEAD_MAX_NS);
+        state.lead_ns = match model.prefetch_lead_ns {
+            0 => 0,
+            lead_ns => lead_ns.clamp(PREFETCH_LEAD_MIN_NS, PREFETCH_LEAD_MAX_NS),
+        };
         state.model = model;
         self.by_default[model.class_default.index()] += 1;
         true

@@ -175,8 +175,8 @@ impl Policy {
         let class = self.runs.get(run).class;
         self.class_stats(class).slices += 1;
         if self.runs.get(run).cancelled {
-            let job = self.first_job(run);
-            self.decisions.push(Decision::CancelRunning { thread, job });
+            // It has been told to stop, and does so when it goes on.
+            self.decisions.push(Decision::Continue { thread });
             return;
         }
         self.charge(thread);

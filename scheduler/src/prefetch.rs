@@ -28,7 +28,7 @@ impl Policy {
         let Some(state) = self
             .models
             .get_mut(index)
-            .filter(|state| !state.is_fetched(now_ns, stale_ns))
+            .filter(|state| state.wants_fetch(now_ns, stale_ns))
         else {
             return u64::MAX;
         };

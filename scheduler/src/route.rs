@@ -68,6 +68,9 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
+    /// Loads, own shard, deadline, and where the job goes.
+    type Row<'a> = (&'a [ShardLoad], usize, Option<u64>, Option<usize>);
+
     fn shard(completion_ns: u64, node: u32) -> ShardLoad {
         ShardLoad {
             completion_ns,
@@ -85,8 +88,7 @@ mod tests {
 
     #[test]
     fn stays_if_it_can_else_the_earliest_of_its_node() {
-        // (loads, own, deadline, goes to)
-        let table: [(&[ShardLoad], usize, Option<u64>, Option<usize>); 11] = [
+        let table: [Row; 11] = [
             (&[shard(90, 0), shard(10, 0)], 0, Some(100), Some(0)),
             (&[shard(90, 0), shard(10, 0)], 0, None, Some(0)),
             (&[shard(110, 0), shard(10, 0)], 0, Some(100), Some(1)),

@@ -215,9 +215,11 @@ impl Daemon {
                     assert_eq!(run.jobs[0], job);
                     assert!(seat.running.replace(run).is_none(), "the thread is idle");
                 }
-                Decision::Continue { .. } | Decision::CancelRunning { .. }
-                    if matches!(event, Event::Checkpoint { .. }) =>
-                {
+                Decision::Continue { thread } => {
+                    assert!(
+                        matches!(event, Event::Checkpoint { thread: at } if at == thread),
+                        "only at a checkpoint"
+                    );
                     answered = true;
                 }
                 Decision::CancelRunning { job, .. } => {
@@ -247,7 +249,7 @@ impl Daemon {
                         live.class = class;
                     }
                 }
-                Decision::Continue { .. } | Decision::Prefetch { .. } | Decision::IdleUntil { .. } => {}
+                Decision::Prefetch { .. } | Decision::IdleUntil { .. } => {}
             }
         }
         if matches!(event, Event::Checkpoint { .. }) {
