@@ -250,7 +250,8 @@ mod tests {
 
     #[test]
     fn fields_of_other_versions_are_kept() {
-        let old = "home_dir: /srv/axon\nregistry:\n  url: ''\n  mirrors: []\ndownload:\n  verify_checksums: true\n";
+        let old =
+            "home_dir: /srv/axon\nregistry:\n  url: ''\n  mirrors: []\ndownload:\n  verify_checksums: true\n";
         let config: Config = serde_norway::from_str(old).expect("read");
         let again = serde_norway::to_string(&config).expect("written");
         for field in ["home_dir: /srv/axon", "mirrors: []", "verify_checksums: true"] {

@@ -20,7 +20,7 @@ use serde_json::json;
 
 const FILES: u64 = 8;
 const FILE_BYTES: u64 = 125_000_000;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// `--quick`: enough to see that it works, not to believe the number.
 const QUICK_FILE_BYTES: u64 = 12_500_000;
 

@@ -1,13 +1,13 @@
 //! `axon verify`: hashes every file again.
 
-use axon_package::{FileState, Installed, VerifyReport};
+use axon_package::{FileState, Installed, Scan, VerifyReport, scan};
 use serde_json::{Value, json};
 
 use crate::{
     answer::Answer,
     cmd,
     context::Context,
-    error::{Error, Kind, Result},
+    error::{Kind, Result},
     size,
 };
 
@@ -15,7 +15,8 @@ use crate::{
 #[derive(clap::Args)]
 #[command(after_help = "\
 Exits with 4 if anything is not what was installed.
-JSON: {\"intact\",\"models\":[{\"id\",\"intact\",\"size_bytes\",\"files\":[{\"path\",\"state\",\"detail\"}]}]}
+JSON: {\"intact\",\"models\":[{\"id\",\"intact\",\"size_bytes\",\"files\":[{\"path\",\"state\",\"detail\"}]}],
+\"broken\":[{\"path\",\"reason\"}]}
 state: intact, missing, resized, altered, unreadable, unlisted")]
 pub(crate) struct Verify {
     /// The model's id
@@ -28,31 +29,38 @@ pub(crate) struct Verify {
 
 pub(crate) fn run(context: &Context, arguments: &Verify) -> Result<Answer> {
     let store = context.store()?;
-    let models = match &arguments.model {
-        Some(model) => vec![cmd::find(&store, model)?],
-        None => {
-            let found = axon_package::scan(&store.models_dir())?;
-            if let Some((path, error)) = found.broken.into_iter().next() {
-                context.note(&format!("{}: its manifest cannot be used", path.display()));
-                return Err(Error::Package(error));
-            }
-            found.models
-        }
+    let found = match &arguments.model {
+        Some(model) => Scan {
+            models: vec![cmd::find(&store, model)?],
+            broken: Vec::new(),
+        },
+        None => scan(&store.models_dir())?,
     };
     let mut reports = Vec::new();
-    for model in &models {
+    for model in &found.models {
         reports.push((model, model.verify(&mut |_| {})?));
     }
-    let is_intact = reports.iter().all(|(_, report)| report.is_intact());
-    let json: Vec<Value> = reports
+    let is_intact = found.broken.is_empty() && reports.iter().all(|(_, report)| report.is_intact());
+    let models: Vec<Value> = reports
         .iter()
         .map(|(model, report)| report_json(model, report))
         .collect();
-    let text: String = reports
+    let broken: Vec<Value> = found
+        .broken
+        .iter()
+        .map(|(path, error)| json!({ "path": path, "reason": error.to_string() }))
+        .collect();
+    let mut text: String = reports
         .iter()
         .map(|(model, report)| report_text(model, report))
         .collect();
-    let mut answer = Answer::new(json!({ "intact": is_intact, "models": json }), text);
+    for (path, error) in &found.broken {
+        text.push_str(&format!("{}: damaged\n  {error}\n", path.display()));
+    }
+    let mut answer = Answer::new(
+        json!({ "intact": is_intact, "models": models, "broken": broken }),
+        text,
+    );
     if !is_intact {
         answer.exit_code = Kind::Integrity.exit_code();
     }

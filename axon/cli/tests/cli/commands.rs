@@ -159,6 +159,13 @@ fn a_flipped_byte_is_found_and_repaired() {
     world
         .axon(&["verify", "local/digits"])
         .fails(4, &["model.safetensors: missing"]);
+    fs::write(file.with_file_name("manifest.yaml"), "metadata: [").unwrap();
+    world
+        .axon(&["verify", "--all"])
+        .fails(4, &["digits/1.0.0: damaged", "is not a manifest"]);
+    world.axon(&["list"]).ok().says(&["no models are installed"]);
+    world.axon(&["install", "digits", "--force"]).ok();
+    assert_eq!(world.check_store().len(), 1);
 }
 
 #[test]
