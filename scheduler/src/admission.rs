@@ -30,11 +30,7 @@ impl Policy {
         let candidate = match self.models.live(job.model) {
             Some(state) => self.candidate(now_ns, job, state),
             None => {
-                let estimate = Estimate {
-                    mean_ns: self.config.unknown_cost_ns,
-                    deviation_ns: 0,
-                    known: false,
-                };
+                let estimate = Estimate::new(self.config.unknown_cost_ns, 0, false);
                 let thread = self.placement(job.class, &estimate);
                 Candidate {
                     job,
@@ -375,7 +371,7 @@ impl Policy {
         let state = &self.threads[thread.index()];
         state.running.map_or(0, |run| {
             let run = self.runs.get(run);
-            let ran_ns = run.ran_ns + now_ns.saturating_sub(state.charged_ns);
+            let ran_ns = run.ran_ns.saturating_add(now_ns.saturating_sub(state.charged_ns));
             run.bound_ns.saturating_sub(ran_ns)
         })
     }

@@ -1,6 +1,6 @@
 //! How long a model takes: a moving mean, deviation and longest slice for each batch size, in powers of two.
 
-use crate::limits::COST_BUCKETS;
+use crate::limits::{COST_BUCKETS, RUN_NS_MAX};
 
 /// Deviations added to the mean for a bound.
 const DEVIATIONS: u64 = 3;
@@ -18,17 +18,25 @@ pub(crate) struct Estimate {
 }
 
 impl Estimate {
+    pub fn new(mean_ns: u64, deviation_ns: u64, known: bool) -> Self {
+        Self {
+            mean_ns: mean_ns.min(RUN_NS_MAX),
+            deviation_ns: deviation_ns.min(RUN_NS_MAX),
+            known,
+        }
+    }
+
     pub fn bound_ns(&self) -> u64 {
         self.mean_ns
             .saturating_add(self.deviation_ns.saturating_mul(DEVIATIONS))
     }
 
     pub fn times(self, runs: u64) -> Self {
-        Self {
-            mean_ns: self.mean_ns.saturating_mul(runs),
-            deviation_ns: self.deviation_ns.saturating_mul(runs),
-            known: self.known,
-        }
+        Self::new(
+            self.mean_ns.saturating_mul(runs),
+            self.deviation_ns.saturating_mul(runs),
+            self.known,
+        )
     }
 }
 
@@ -77,27 +85,21 @@ impl Cost {
                 mean_ns,
                 deviation_ns,
                 ..
-            }) => Estimate {
-                mean_ns,
-                deviation_ns,
-                known,
-            },
-            None => Estimate {
-                mean_ns: unknown_ns,
-                deviation_ns: 0,
-                known,
-            },
+            }) => Estimate::new(mean_ns, deviation_ns, known),
+            None => Estimate::new(unknown_ns, 0, known),
         }
     }
 
     /// The mean time of so many rows, extrapolated; `None` if nothing was ever measured.
     pub fn mean_ns(&self, rows: u32) -> Option<u64> {
-        self.nearest(bucket_of(rows)).map(|bucket| bucket.mean_ns)
+        self.nearest(bucket_of(rows))
+            .map(|bucket| bucket.mean_ns.min(RUN_NS_MAX))
     }
 
     /// The longest slice of a run of so many rows, extrapolated like the time; `None` if nothing was ever measured.
     pub fn slice_ns(&self, rows: u32) -> Option<u64> {
-        self.nearest(bucket_of(rows)).map(|bucket| bucket.slice_ns)
+        self.nearest(bucket_of(rows))
+            .map(|bucket| bucket.slice_ns.min(RUN_NS_MAX))
     }
 
     /// Sets a size from a measurement at load time. Its deviation is not known yet and taken as an eighth.

@@ -12,6 +12,8 @@ pub const QUEUE_JOBS_MAX: usize = 16_384;
 pub const MODELS_MAX: usize = 4_096;
 /// Runs that can exist at once: on each thread one running and one set aside in each class.
 pub const RUNS_MAX: usize = THREADS * (1 + Class::COUNT);
+/// Longest time that a run is taken to need: 4.9 hours. Sums over all jobs of a shard then fit 64 bits.
+pub const RUN_NS_MAX: u64 = 1 << 44;
 /// Batch sizes that the cost model tells apart: 1, 2, 4, … rows, and all above in the last.
 pub const COST_BUCKETS: usize = 16;
 /// Queued jobs that are looked at for joining one run.

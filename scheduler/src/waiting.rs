@@ -172,8 +172,9 @@ impl Policy {
         state.charged_ns = self.now_ns;
         if let Some(run) = state.running {
             let run = self.runs.get_mut(run);
-            run.ran_ns += elapsed_ns;
-            self.stats.classes[run.class.index()].busy_ns += elapsed_ns;
+            run.ran_ns = run.ran_ns.saturating_add(elapsed_ns);
+            let busy_ns = &mut self.stats.classes[run.class.index()].busy_ns;
+            *busy_ns = busy_ns.saturating_add(elapsed_ns);
         }
     }
 }

@@ -266,3 +266,100 @@ fn shares_hold_in_any_window() {
         }
     }
 }
+
+/// A number from the ends of its range, or from anywhere.
+fn extreme(random: &mut support::Random) -> u64 {
+    match random.below(4) {
+        0 => random.below(3),
+        1 => u64::MAX - random.below(3),
+        2 => random.spread(0, 64),
+        _ => random.word(),
+    }
+}
+
+/// Whatever the caller says, even against the agreement, the policy neither overflows nor loses its footing.
+#[test]
+fn nonsense_is_survived() {
+    use mlos_scheduler::{Event, Job, JobId, Model, ModelIndex, OnMiss, Policy, Thread};
+    for seed in 0..300 {
+        let mut random = support::Random(seed);
+        let number = &mut random;
+        let preemption = [Preemption::None, Preemption::Layer, Preemption::Lanes][number.below(3) as usize];
+        let mut policy = Policy::new(Config {
+            preemption,
+            slice_target_ns: extreme(number),
+            front_budget_ns: extreme(number),
+            queue_jobs_max: 16,
+            models_max: 4,
+            share_per_mille: core::array::from_fn(|_| extreme(number) as u16),
+            window_ns: extreme(number),
+            share_quantum_ns: extreme(number),
+            realtime_bound_per_mille: extreme(number) as u16,
+            default_budget_ns: core::array::from_fn(|_| extreme(number)),
+            unknown_cost_ns: extreme(number),
+            urgent_memory_ns: extreme(number),
+            part_target_ns: extreme(number),
+            overtake_bound_ns: extreme(number),
+        });
+        let (mut now_ns, mut live) = (0u64, 0u64);
+        for _ in 0..300 {
+            let number = &mut random;
+            let model = ModelIndex(number.below(6) as u32);
+            let thread = Thread(number.below(6) as u8);
+            now_ns = if number.chance(50) {
+                extreme(number)
+            } else {
+                now_ns.saturating_add(number.spread(0, 30))
+            };
+            let event = match number.below(12) {
+                0 => {
+                    let model_settings = Model {
+                        class_default: Class::ALL[number.below(4) as usize],
+                        max_batch_rows: extreme(number) as u32,
+                        max_queue_delay_ns: extreme(number),
+                        prefetch_lead_ns: extreme(number),
+                        splittable: number.chance(2),
+                    };
+                    policy.add_model(model, model_settings);
+                    policy.set_profile(model, extreme(number) as u32, extreme(number), extreme(number));
+                    Event::Tick
+                }
+                1..=5 => Event::Arrive(Job {
+                    id: JobId(number.below(400)),
+                    model,
+                    class: Class::ALL[number.below(4) as usize],
+                    deadline_ns: number.chance(2).then(|| extreme(number)),
+                    on_miss: if number.chance(2) {
+                        OnMiss::Reject
+                    } else {
+                        OnMiss::Degrade
+                    },
+                    rows: extreme(number) as u32,
+                    shape_key: number.below(2),
+                }),
+                6 | 7 => Event::Complete {
+                    thread,
+                    elapsed_ns: extreme(number),
+                    longest_slice_ns: extreme(number),
+                },
+                8 => Event::Checkpoint { thread },
+                9 => Event::Failed { thread },
+                10 => Event::Cancel {
+                    job: JobId(number.below(400)),
+                },
+                _ => Event::Prefetched { model },
+            };
+            policy.on(now_ns, event);
+            if random.chance(30) {
+                policy.remove_model(now_ns, model);
+            }
+            live = live.max(policy.jobs_len() as u64);
+            let backlog_ns = Class::ALL.map(|class| policy.backlog_ns(class));
+            assert!(
+                backlog_ns.iter().all(|backlog_ns| *backlog_ns < u64::MAX / 2),
+                "seed {seed}"
+            );
+        }
+        assert!(live > 0, "seed {seed}: no job was ever admitted");
+    }
+}
