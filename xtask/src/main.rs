@@ -4,7 +4,9 @@
 //! the standard library, so that on a bare machine its first build takes seconds and it can install what the rest needs.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod demo;
+mod dist;
 mod error;
 mod help;
 mod json;
@@ -31,7 +33,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> Result {
     match arguments {
+        ["bench", rest @ ..] => bench::run(rest),
         ["demo"] => demo::run(),
+        ["dist"] => dist::run(),
         ["setup"] => setup::run(),
         ["test"] => test::run(),
         ["tidy"] => tidy::run(),

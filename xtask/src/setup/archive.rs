@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::library::{Pin, VERSION, sha256, version_of};
+use super::library::{Pin, VERSION, sha256, version_text};
 use crate::error::Result;
 use crate::json::Value;
 use crate::process::{command, output, run};
@@ -41,8 +41,8 @@ pub fn fetch(pin: &Pin, work: &Path) -> Result<PathBuf> {
             .arg(&member),
     )?;
     let library = work.join(member);
-    match version_of(&library) {
-        Some((major, minor)) if VERSION.starts_with(&format!("{major}.{minor}.")) => Ok(library),
+    match version_text(&library) {
+        Some(version) if version == VERSION => Ok(library),
         version => Err(format!("the library in {name} says it is release {version:?}, not {VERSION}").into()),
     }
 }

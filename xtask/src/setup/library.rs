@@ -194,29 +194,33 @@ fn is_enough((major, minor): Release) -> bool {
 }
 
 /// The release that a library says it is.
-pub fn version_of(library: &Path) -> Option<Release> {
+fn version_of(library: &Path) -> Option<Release> {
+    release(&version_text(library)?)
+}
+
+/// The same, as the library has it: `1.31.1`.
+pub fn version_text(library: &Path) -> Option<String> {
     version_in(&fs::read(library).ok()?)
 }
 
 /// ONNX Runtime names its exported symbols' version after the release: `VERS_1.31.1`.
-fn version_in(bytes: &[u8]) -> Option<Release> {
+fn version_in(bytes: &[u8]) -> Option<String> {
     const TAG: &[u8] = b"\0VERS_";
+    const LENGTH_MAX: usize = 16;
     let tags = bytes
         .windows(TAG.len())
         .enumerate()
         .filter(|(_, window)| *window == TAG);
-    tags.filter_map(|(at, _)| {
-        let text: Vec<u8> = bytes[at + TAG.len()..]
-            .iter()
-            .copied()
-            .take_while(|byte| *byte != 0)
-            .take(16)
-            .collect();
-        let text = String::from_utf8(text).ok()?;
-        let mut numbers = text.split('.').map(str::parse);
-        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-    })
-    .next()
+    let mut texts = tags.filter_map(|(at, _)| {
+        let text = bytes[at + TAG.len()..].split(|byte| *byte == 0).next()?;
+        String::from_utf8(text[..text.len().min(LENGTH_MAX)].to_vec()).ok()
+    });
+    texts.find(|text| release(text).is_some())
+}
+
+fn release(version: &str) -> Option<Release> {
+    let mut numbers = version.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// The file's SHA-256 in hexadecimal.
@@ -237,16 +241,22 @@ mod tests {
 
     #[test]
     fn a_library_says_its_release() {
-        let cases: [(&[u8], Option<Release>); 5] = [
-            (b"abc\0VERS_1.31.1\0def", Some((1, 31))),
-            (b"\0VERS_x\0\0VERS_1.24.0\0", Some((1, 24))),
+        let cases: [(&[u8], Option<&str>); 5] = [
+            (b"abc\0VERS_1.31.1\0def", Some("1.31.1")),
+            (b"\0VERS_x\0\0VERS_1.24.0\0", Some("1.24.0")),
             (b"GLIBCVERS_1.2.3\0", None),
             (b"\0VERS_", None),
             (b"", None),
         ];
         for (bytes, expect) in cases {
-            assert_eq!(version_in(bytes), expect, "{}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                version_in(bytes).as_deref(),
+                expect,
+                "{}",
+                String::from_utf8_lossy(bytes)
+            );
         }
+        assert_eq!(release("1.31.1"), Some((1, 31)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod packages;
 mod toolchain;
 mod wheel;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::Result;
@@ -52,4 +52,9 @@ pub fn prepare(purpose: Purpose) -> Result<Ready> {
         None => library::fetch()?,
     };
     Ok(Ready { library })
+}
+
+/// The release that a library says it is.
+pub fn library_version(library: &Path) -> String {
+    library::version_text(library).unwrap_or_else(|| "unknown".to_owned())
 }

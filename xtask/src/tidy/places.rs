@@ -73,11 +73,11 @@ pub fn executor_is_named_once(tree: &Tree) -> Vec<Finding> {
 
 /// A path of whoever wrote it is wrong for everybody else.
 pub fn no_path_of_this_machine(tree: &Tree) -> Vec<Finding> {
-    let home = std::env::var("HOME").unwrap_or_default();
-    let own: Vec<String> = [root().display().to_string(), home]
-        .into_iter()
-        .filter(|path| path.len() > 1)
-        .collect();
+    // The superuser's home is the same on every machine.
+    let home = std::env::var("HOME")
+        .ok()
+        .filter(|home| home.len() > 1 && home != "/root");
+    let own: Vec<String> = home.into_iter().chain([root().display().to_string()]).collect();
     own.iter().flat_map(|path| lines_naming(tree, path)).collect()
 }
 
