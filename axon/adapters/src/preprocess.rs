@@ -1,7 +1,7 @@
 //! How text or an image becomes a tensor: declared in the manifest from the files that models carry for that.
 //!
-//! Tokenizer: `config.max_length` if the model has a longest input. Image: `config.height`, `width`, `mean`, `std`
-//! (per channel, after scaling to 0..1), `layout` (`NCHW`), and `resize` (`stretch`, or `crop` to shorten the
+//! Tokenizer: `config.max_length` if the model has a longest input. Image: `config.height`, `width`, `rescale_factor`
+//! (unless 1/255), `mean`, `std` (per channel, after scaling), `layout` (`NCHW`), and `resize` (`stretch`, or `crop` to shorten the
 //! shorter side to `resize_shortest` first and cut the middle out).
 
 use axon_package::manifest::{Dtype, Port, Preprocessing, PreprocessingKind, Values};
@@ -20,6 +20,10 @@ pub(crate) fn declare(files: &Files<'_>, inputs: &mut [Port]) -> Result<()> {
             port.preprocessing = Some(tokenizer(files)?);
         } else if is_image(port) {
             port.preprocessing = image(files, &port.shape)?;
+            // Exporters leave the number of channels open; what is declared here makes three.
+            if port.preprocessing.is_some() && port.shape[1] == -1 {
+                port.shape[1] = 3;
+            }
         }
     }
     Ok(())
@@ -90,6 +94,14 @@ fn image(files: &Files<'_>, shape: &[i64]) -> Result<Option<Preprocessing>> {
         .filter(|_| crop.is_some())
     {
         values.insert("resize_shortest".into(), shortest.into());
+    }
+    let factor = if is_on("do_rescale", true) {
+        config["rescale_factor"].as_f64()
+    } else {
+        Some(1.0)
+    };
+    if let Some(factor) = factor.filter(|factor| (factor - 1.0 / 255.0).abs() > 1e-9) {
+        values.insert("rescale_factor".into(), factor.into());
     }
     if is_on("do_normalize", true) {
         for (key, name) in [("mean", "image_mean"), ("std", "image_std")] {

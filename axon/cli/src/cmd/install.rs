@@ -50,6 +50,13 @@ pub(crate) struct Install {
     parallel: Option<usize>,
 }
 
+/// What becomes of a model of the same name that is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Keep,
+    Replace,
+}
+
 /// What there is to do.
 enum Task {
     Nothing(Box<Installed>),
@@ -59,11 +66,16 @@ enum Task {
 
 pub(crate) async fn run(context: &Context, arguments: Install) -> Result<Answer> {
     let started = Instant::now();
+    let existing = if arguments.force {
+        Existing::Replace
+    } else {
+        Existing::Keep
+    };
     let store = context.store()?;
     let reference = Reference::parse(&arguments.source)?;
     let adapter = context.adapters()?.find(&reference)?;
     let mut resolved = match adapter.resolve(&reference, arguments.format).await {
-        Err(AdapterError::Offline { .. }) if !arguments.force => {
+        Err(AdapterError::Offline { .. }) if existing == Existing::Keep => {
             let installed = cmd::find(&store, &arguments.source)?;
             return Ok(answer(&installed, "present", started));
         }
@@ -72,7 +84,7 @@ pub(crate) async fn run(context: &Context, arguments: Install) -> Result<Answer>
     if let Some(name) = &arguments.named {
         rename(&mut resolved, name)?;
     }
-    let (staging, status) = match task(context, &store, &resolved, arguments.force).await? {
+    let (staging, status) = match task(context, &store, &resolved, existing).await? {
         Task::Nothing(installed) => return Ok(answer(&installed, "present", started)),
         Task::Install(staging) => (staging, "installed"),
         Task::Replace(staging) => (staging, "replaced"),
@@ -103,8 +115,8 @@ fn rename(resolved: &mut Resolved, name: &ModelId) -> Result<()> {
     Ok(())
 }
 
-async fn task(context: &Context, store: &Store, resolved: &Resolved, force: bool) -> Result<Task> {
-    if force {
+async fn task(context: &Context, store: &Store, resolved: &Resolved, existing: Existing) -> Result<Task> {
+    if existing == Existing::Replace {
         return again(store, &resolved.id).await.map(Task::Replace);
     }
     let stage = match store.try_stage(&resolved.id) {

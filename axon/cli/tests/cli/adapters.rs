@@ -88,24 +88,29 @@ fn a_text_model_is_described_from_its_files() {
 fn an_image_model_is_described_from_its_files() {
     let world = World::new();
     let graph = onnx(
-        &[("pixel_values", F32, &[0, 3, 0, 0])],
+        &[("pixel_values", F32, &[0, 0, 0, 0])],
         &[("logits", F32, &[0, 10])],
         &[],
     );
     world.publish("acme/vit", "model.onnx", &graph);
     let config =
-        br#"{"size":{"height":224,"width":196},"image_mean":[0.5,0.5,0.5],"image_std":[0.1,0.2,0.3]}"#;
+        br#"{"size":{"height":224,"width":196},"image_mean":[0.5,0.5,0.5],"image_std":[0.1,0.2,0.3],"rescale_factor":0.5}"#;
     world.publish("acme/vit", "preprocessor_config.json", config);
     world.axon(&["install", "hf/acme/vit"]).ok();
     let info = world.json(&["info", "hf/acme/vit"]);
-    let preprocessing = &info["manifest"]["spec"]["io"]["inputs"][0]["preprocessing"];
+    let input = &info["manifest"]["spec"]["io"]["inputs"][0];
+    assert_eq!(input["shape"], json!([-1, 3, -1, -1]));
+    let preprocessing = &input["preprocessing"];
     assert_eq!(preprocessing["type"], "image");
     let config = &preprocessing["config"];
     assert_eq!(
         (&config["height"], &config["width"], &config["layout"]),
         (&json!(224), &json!(196), &json!("NCHW"))
     );
-    assert_eq!(config["std"], json!([0.1, 0.2, 0.3]));
+    assert_eq!(
+        (&config["std"], &config["rescale_factor"]),
+        (&json!([0.1, 0.2, 0.3]), &json!(0.5))
+    );
 }
 
 #[test]
