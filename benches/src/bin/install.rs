@@ -83,7 +83,8 @@ fn build() -> Result<PathBuf> {
     let binaries = own.parent().context("a program lies in a directory")?.to_owned();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", "axon", "--package", "mlos-hub"]);
+    // All of them: for some only, cargo would choose other features of what they depend on, and build that again.
+    command.args(["build", "--quiet", "--workspace", "--bins"]);
     if binaries.ends_with("release") {
         command.arg("--release");
     }
