@@ -22,8 +22,8 @@ use crate::{
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  axon infer local/digits --input x=@digit.npy
-  axon infer local/digits --input 'x=[[0.0, 0.5]]' --priority realtime --deadline-ms 5
+  axon infer mlos/digits --image 7.png
+  axon infer local/mlp --input x=@row.npy --priority realtime --deadline-ms 5
   axon infer hf/org/bert --text 'Paris is the [MASK] of France'
   axon infer hf/org/vit --image cat.jpg --json
 

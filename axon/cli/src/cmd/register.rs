@@ -8,9 +8,9 @@ use crate::{answer::Answer, cmd, context::Context, daemon::Daemon, error::Result
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  axon register local/digits
+  axon register mlos/digits
   axon register hf/org/model@v1.0 --no-wait
-  axon register local/digits --endpoint http://10.0.0.5:8080
+  axon register mlos/digits --endpoint http://10.0.0.5:8080
 
 JSON: {\"id\",\"state\",\"plugin\",\"already\",\"endpoint\"}")]
 pub(crate) struct Register {
