@@ -76,10 +76,10 @@ impl Seen {
 /// Where a connection breaks, or an answer is no success.
 pub fn run(pace: &Pace<'_>) -> Result<Seen> {
     std::thread::scope(|scope| {
-        let client = scope.spawn(|| {
+        let client = std::thread::Builder::new().name(String::from("urgent")).spawn_scoped(scope, || {
             core_affinity::set_for_current(CoreId { id: pace.cpu });
             Client::new(pace)?.run(pace)
-        });
+        })?;
         client.join().expect("the client does not panic")
     })
 }

@@ -52,10 +52,10 @@ pub(crate) fn over_in_process(bench: &Bench) -> Result<Measured> {
 
 fn pinned<T: Send>(cpu: usize, measure: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
-        let thread = scope.spawn(move || {
+        let thread = std::thread::Builder::new().name(String::from("urgent")).spawn_scoped(scope, move || {
             core_affinity::set_for_current(CoreId { id: cpu });
             measure()
-        });
+        })?;
         thread.join().expect("the measuring thread does not panic")
     })
 }
