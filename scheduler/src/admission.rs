@@ -309,7 +309,7 @@ impl Policy {
         let sum = more_urgent.fold(0, |sum: u64, class| {
             sum.saturating_add(self.waiting_ns(thread, class))
         });
-        let own = self.queues[queue_of(thread, job.class)].work_before_ns(key);
+        let own = self.queues[queue_of(thread, job.class)].work_until_ns(key.deadline_ns);
         sum.saturating_add(self.set_aside_ns(thread, job.class))
             .saturating_add(own)
     }

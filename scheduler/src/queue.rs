@@ -96,19 +96,23 @@ impl EdfQueue {
             .map(|place| &self.blocks[place.block as usize][place.start()])
     }
 
-    /// Sum of the work of the items due before this key.
-    pub fn work_before_ns(&self, key: Key) -> u64 {
-        let at = self.place_of(key);
+    /// Sum of the work of the items due at this time or before: what goes ahead of a job that arrives now with this deadline.
+    pub fn work_until_ns(&self, deadline_ns: u64) -> u64 {
+        let at = self
+            .places
+            .partition_point(|place| place.last.deadline_ns <= deadline_ns);
         let Some(place) = self.places.get(at) else {
             return self.work_ns;
         };
         let whole: u64 = self.works_ns[..at].iter().sum();
-        let within: u64 = self
-            .items(place)
-            .iter()
-            .map(|item| if item.key < key { item.work_ns } else { 0 })
-            .sum();
-        whole + within
+        let due = |item: &Item| {
+            if item.key.deadline_ns <= deadline_ns {
+                item.work_ns
+            } else {
+                0
+            }
+        };
+        whole + self.items(place).iter().map(due).sum::<u64>()
     }
 
     pub fn insert(&mut self, item: Item) {
@@ -301,13 +305,7 @@ mod tests {
         let queue = EdfQueue::new(4);
         assert!(queue.is_empty());
         assert_eq!(queue.first(), None);
-        assert_eq!(
-            queue.work_before_ns(Key {
-                deadline_ns: 9,
-                seq: 9
-            }),
-            0
-        );
+        assert_eq!(queue.work_until_ns(9), 0);
     }
 
     #[test]
@@ -318,13 +316,7 @@ mod tests {
         }
         let order: Vec<u64> = queue.iter().map(|item| item.key.seq).collect();
         assert_eq!(order, (0..100).collect::<Vec<_>>());
-        assert_eq!(
-            queue.work_before_ns(Key {
-                deadline_ns: 7,
-                seq: 60
-            }),
-            60
-        );
+        assert_eq!((queue.work_until_ns(6), queue.work_until_ns(7)), (0, 100));
     }
 
     #[derive(Clone, Debug)]
@@ -363,8 +355,8 @@ mod tests {
                 };
                 if let Some((deadline_ns, seq)) = chosen {
                     let key = Key { deadline_ns, seq };
-                    let before: u64 = model.range(..(deadline_ns, seq)).map(|(_, work)| work).sum();
-                    prop_assert_eq!(queue.work_before_ns(key), before);
+                    let until: u64 = model.range(..=(deadline_ns, u64::MAX)).map(|(_, work)| work).sum();
+                    prop_assert_eq!(queue.work_until_ns(deadline_ns), until);
                     let work = model.remove(&(deadline_ns, seq));
                     prop_assert_eq!(queue.remove(key).map(|item| item.work_ns), work);
                     prop_assert_eq!(queue.remove(key), None);
