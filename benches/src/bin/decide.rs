@@ -1,11 +1,13 @@
 //! Prints what a scheduling decision costs with 1,000 jobs queued, as JSON: `decide_ns`, the worst of the medians, and
 //! `decide_allocs`, the allocations in all of them.
+#![forbid(unsafe_code)]
 
 use std::alloc::System;
 use std::time::Instant;
 
 use mlos_benches::decide::Loaded;
 use mlos_scheduler::Preemption;
+use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -62,14 +64,16 @@ fn main() {
         .flat_map(|of| [of.arrive_ns, of.complete_ns])
         .max()
         .unwrap_or_default();
-    println!(
-        "{{\"decide_ns\":{worst_ns},\"decide_allocs\":{},\"n\":{},\"queued\":{QUEUED},\
-         \"lanes_arrive_ns\":{},\"lanes_complete_ns\":{},\"layer_arrive_ns\":{},\"layer_complete_ns\":{}}}",
-        lanes.allocs + layer.allocs,
-        4 * BATCH * BATCHES,
-        lanes.arrive_ns,
-        lanes.complete_ns,
-        layer.arrive_ns,
-        layer.complete_ns,
-    );
+    let report = json!({
+        "figures": { "decide_ns": worst_ns, "decide_allocs": lanes.allocs + layer.allocs },
+        "n": 4 * BATCH * BATCHES,
+        "details": {
+            "queued": QUEUED,
+            "lanes_arrive_ns": lanes.arrive_ns,
+            "lanes_complete_ns": lanes.complete_ns,
+            "layer_arrive_ns": layer.arrive_ns,
+            "layer_complete_ns": layer.complete_ns,
+        },
+    });
+    println!("{report}");
 }

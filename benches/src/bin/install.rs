@@ -67,11 +67,12 @@ fn main() -> Result<()> {
         "{}",
         json!({
             "figures": { "install_x": median },
-            "install_x": median,
             "n": rounds.len(),
-            "bytes": FILES * file_bytes,
-            "files": FILES,
-            "rounds": rounds.iter().map(shown).collect::<Vec<_>>(),
+            "details": {
+                "bytes": FILES * file_bytes,
+                "files": FILES,
+                "rounds": rounds.iter().map(shown).collect::<Vec<_>>(),
+            },
         })
     );
     Ok(())
