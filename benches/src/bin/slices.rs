@@ -25,9 +25,9 @@ use serde_json::{Value, json};
 
 const SEED: u64 = 1;
 
-/// How often the sessions are loaded anew: where their weights come to lie makes a difference of some percent to both
-/// sides, by chance.
-const LOADS: usize = 5;
+/// How often the two sessions are loaded anew, in turn the one or the other first: where weights come to lie is worth
+/// some percent, and the session that is loaded first has it worse. Differences are means over the loads.
+const LOADS: usize = 6;
 
 /// Rounds of a load; a quick run has a third.
 const ROUNDS: usize = 12;
@@ -133,26 +133,30 @@ impl Bench {
         })
     }
 
-    /// The model as it came, and as the plugin serves it.
-    fn open(&self, zoo: Zoo) -> Result<(Session, Model)> {
+    /// The model as it came, and as the plugin serves it; every second time in the other order.
+    fn open(&self, zoo: Zoo, load: usize) -> Result<(Session, Model)> {
         let path = self.dir.join(zoo.file_name(Size::Full));
         if !path.exists() {
             zoo.write(&self.dir, Size::Full, SEED)?;
         }
+        Ok(if load.is_multiple_of(2) {
+            let session = open_plain(&path)?;
+            (session, self.open_served(&path)?)
+        } else {
+            let model = self.open_served(&path)?;
+            (open_plain(&path)?, model)
+        })
+    }
+
+    fn open_served(&self, path: &Path) -> Result<Model> {
         let request = LoadRequest {
-            path: &path,
+            path,
             component: "",
             cache_dir: Some(&self.dir.join("prepared")),
             options_json: "{}",
             threads: 1,
         };
-        let model = self.plugin.load(&request)?;
-        let environment = mlos_plugin_onnx::environment().context("the plugin is not initialised")?;
-        let builder = || -> ort::Result<_> {
-            let builder = Session::builder(&environment)?.with_intra_threads(1)?;
-            Ok(builder.with_optimization_level(GraphOptimizationLevel::All)?)
-        };
-        Ok((builder()?.commit_from_file(&path)?, model))
+        Ok(self.plugin.load(&request)?)
     }
 
     fn work(&self, model: &Model, inputs: &[Input]) -> Result<Work> {
@@ -193,8 +197,8 @@ impl Bench {
     fn single(&self, case: &Case, rounds: usize) -> Result<Value> {
         let inputs = case.inputs();
         let (mut plain, mut ours) = (Runs::default(), Runs::default());
-        for _ in 0..LOADS {
-            let (mut session, model) = self.open(case.zoo)?;
+        for load in 0..LOADS {
+            let (mut session, model) = self.open(case.zoo, load)?;
             for round in 0..=rounds {
                 let one = run_plain(&mut session, &inputs)?;
                 let (_, other) = self.run(self.work(&model, &inputs)?, None)?;
@@ -238,8 +242,8 @@ impl Bench {
     fn bulk(&self, case: &Case, rounds: usize) -> Result<Value> {
         let inputs = case.inputs();
         let (mut whole, mut sums, mut parts) = (Runs::default(), Runs::default(), Runs::default());
-        for _ in 0..LOADS {
-            let (mut session, model) = self.open(case.zoo)?;
+        for load in 0..LOADS {
+            let (mut session, model) = self.open(case.zoo, load)?;
             for round in 0..=rounds {
                 let one = run_plain(&mut session, &inputs)?;
                 let (sum, mut each) = self.run_in_parts(&model, &inputs, case.rows)?;
@@ -275,7 +279,7 @@ impl Bench {
             rows: 1,
             sequence: 0,
         };
-        let (mut session, model) = self.open(case.zoo)?;
+        let (mut session, model) = self.open(case.zoo, 0)?;
         let inputs = case.inputs();
         let mut bound = Bound::new(&mut session, &inputs)?;
         let (mut plain, mut ours) = (Runs::default(), Runs::default());
@@ -378,14 +382,18 @@ impl Runs {
         self.0.iter().map(of).fold(0.0, f64::max)
     }
 
-    /// How much more this took, by the median over rounds: what disturbs a round meets both.
+    /// How much more this took: the mean over the loads of the median over their rounds. What disturbs a round meets
+    /// both sides.
     fn percent_over(&self, other: &Self, of: impl Fn(&Run) -> f64) -> f64 {
-        let ratios = self
+        let ratios: Vec<f64> = self
             .0
             .iter()
             .zip(&other.0)
-            .map(|(ours, theirs)| of(ours) / of(theirs));
-        (median(ratios.collect()) - 1.0) * 100.0
+            .map(|(ours, theirs)| of(ours) / of(theirs))
+            .collect();
+        let loads = ratios.chunks(ratios.len().div_ceil(LOADS).max(1));
+        let medians: Vec<f64> = loads.map(|load| median(load.to_vec())).collect();
+        (medians.iter().sum::<f64>() / medians.len() as f64 - 1.0) * 100.0
     }
 }
 
@@ -423,6 +431,15 @@ fn numbers<T, const N: usize>(input: &Input, read: impl Fn([u8; N]) -> T) -> Vec
         .filter_map(|word| word.try_into().ok())
         .map(read)
         .collect()
+}
+
+fn open_plain(path: &Path) -> Result<Session> {
+    let environment = mlos_plugin_onnx::environment().context("the plugin is not initialised")?;
+    let builder = || -> ort::Result<_> {
+        let builder = Session::builder(&environment)?.with_intra_threads(1)?;
+        Ok(builder.with_optimization_level(GraphOptimizationLevel::All)?)
+    };
+    Ok(builder()?.commit_from_file(path)?)
 }
 
 /// A run of the plain session, without making its inputs.

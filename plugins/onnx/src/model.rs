@@ -13,7 +13,7 @@ use crate::contiguous;
 use crate::dtype;
 use crate::error::{Error, Result};
 use crate::limits::PORTS_INLINE;
-use crate::shapes::OutputShape;
+use crate::shapes::{self, OutputShape};
 use crate::strings;
 use crate::sys::{Names, Ports, Shape, Value};
 use crate::threads::Lease;
@@ -88,7 +88,7 @@ impl OnnxModel {
         if asked.cancelled.get() {
             return Err(Error::Cancelled.into());
         }
-        let made = made.inspect_err(|_| self.distrust(&places))?;
+        let made = made.map_err(|error| self.explain(error, &places, call))?;
         for (place, value) in places.iter().zip(made) {
             if let Some(value) = value {
                 self.hand_over(call, place.index, &value)?;
@@ -139,15 +139,23 @@ impl OnnxModel {
             .collect()
     }
 
-    /// After a failed run: it may have failed because a shape was told wrongly. The next run does without.
-    fn distrust(&self, places: &[Place]) {
-        for place in places.iter().filter(|place| place.value.is_some()) {
-            let declared = &self.description.outputs[place.index].dims;
-            // A wrong input is the likelier reason where the model declares all sizes itself.
-            if declared.iter().any(|dim| matches!(dim, Dim::Dynamic(_))) {
-                self.output_shapes[place.index].distrust();
-            }
+    /// After a failed run: whose fault was it? Asked only then, as exporters give one name to different sizes and many of
+    /// their models run all the same.
+    fn explain(&self, error: Error, places: &[Place], call: &Call<'_>) -> Error {
+        let shapes = call
+            .inputs()
+            .iter()
+            .map(|tensor| tensor.is_present().then(|| tensor.shape()));
+        if let Some(reason) = shapes::contradiction(&self.description.inputs, &shapes.collect::<Vec<_>>()) {
+            return Error::BadInput(reason);
         }
+        // It may have failed because a shape was told wrongly. The next run does without.
+        let declared = |place: &Place| &self.description.outputs[place.index].dims;
+        let told = places.iter().filter(|place| place.value.is_some());
+        for place in told.filter(|place| declared(place).iter().any(|dim| matches!(dim, Dim::Dynamic(_)))) {
+            self.output_shapes[place.index].distrust();
+        }
+        error
     }
 
     /// Copies an output that ONNX Runtime allocated into the host's memory.

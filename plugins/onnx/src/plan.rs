@@ -167,3 +167,124 @@ pub(crate) fn with_timed_names(model: &Model<'_>) -> Result<Edit, WireError> {
     }
     Ok(edit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{graph, model, tensor, value_info};
+    use crate::wire::{put_bytes, put_number};
+    use mlos_smi::DType;
+
+    /// `a = A(x)`, `b = B(x)`, `c = C(a, b)`, `y = D(c)`, and fields that nobody here knows.
+    fn diamond() -> Vec<u8> {
+        let mut body = Vec::new();
+        let nodes = [
+            ("A", &["x"][..], "a"),
+            ("B", &["x", "w"], "b"),
+            ("C", &["a", "b"], "c"),
+            ("D", &["c"], "y"),
+        ];
+        for (op_type, inputs, output) in nodes {
+            put_bytes(
+                &mut body,
+                graph::NODE,
+                &plain_node(op_type, ("", op_type), inputs, output),
+            );
+        }
+        put_bytes(&mut body, 999, b"from the future");
+        let mut weight = Vec::new();
+        put_bytes(&mut weight, tensor::NAME, b"w");
+        put_bytes(&mut body, graph::INITIALIZER, &weight);
+        let mut output = Vec::new();
+        put_bytes(&mut output, value_info::NAME, b"y");
+        put_bytes(&mut body, graph::OUTPUT, &output);
+        let mut message = Vec::new();
+        put_number(&mut message, 1, 9);
+        put_bytes(&mut message, model::GRAPH, &body);
+        put_number(&mut message, 998, 5);
+        message
+    }
+
+    fn order(times_us: [u64; 4]) -> Vec<Timed> {
+        let timed = |(node, time_us)| Timed {
+            node,
+            time_us,
+            outputs: vec![Some(DType::F32)],
+        };
+        times_us.into_iter().enumerate().map(timed).collect()
+    }
+
+    /// Behind which nodes the slices end, and what the yields wait for.
+    fn check(times_us: [u64; 4], target_us: u64, expect: &[(usize, usize, Option<&str>)]) {
+        let message = diamond();
+        let model = Model::read(&message).unwrap();
+        let input = TensorSpec {
+            name: "x".to_owned(),
+            dtype: DType::F32,
+            dims: Vec::new(),
+            optional: false,
+        };
+        let inputs = [input];
+        let found = cuts(&model, &order(times_us), &inputs, target_us);
+        let found: Vec<_> = found
+            .iter()
+            .map(|cut| (cut.node, cut.input, cut.after.as_deref()))
+            .collect();
+        assert_eq!(found, expect, "{times_us:?} {target_us}");
+    }
+
+    #[test]
+    fn yields_stand_where_a_slice_is_full_or_would_overflow() {
+        // Everywhere: before B only the graph's input can be held up, and A is waited for.
+        check([5, 5, 5, 5], 0, &[(1, 0, Some("a")), (2, 1, None), (3, 0, None)]);
+        check([5, 5, 5, 5], 10, &[(2, 1, None)]);
+        check([5, 5, 5, 5], 100, &[]);
+        // The long node would overfill the slice that A began.
+        check([50, 90, 5, 5], 100, &[(1, 0, Some("a"))]);
+        // A crumb is not worth a yield of its own.
+        check([5, 120, 5, 5], 100, &[(2, 1, None)]);
+    }
+
+    #[test]
+    fn a_text_or_an_unknown_type_is_not_passed_on() {
+        let message = diamond();
+        let model = Model::read(&message).unwrap();
+        for dtype in [Some(DType::String), None] {
+            let mut order = order([5; 4]);
+            order.iter_mut().for_each(|timed| timed.outputs = vec![dtype]);
+            assert_eq!(cuts(&model, &order, &[], 0), []);
+        }
+    }
+
+    #[test]
+    fn a_rewritten_graph_has_the_yields_and_everything_else_verbatim() {
+        let message = diamond();
+        let model = Model::read(&message).unwrap();
+        let same = with_yields(&model, &order([1; 4]), &[]).unwrap();
+        let untouched = model.rewritten(&same).unwrap();
+        let again = Model::read(&untouched).unwrap();
+        assert_eq!(again.nodes.len(), 4);
+        assert_eq!(again.rewritten(&same).unwrap(), untouched);
+        let cut = Cut {
+            node: 3,
+            input: 0,
+            operator: "YieldF32",
+            after: Some("b".to_owned()),
+        };
+        let edit = with_yields(&model, &order([1; 4]), &[cut]).unwrap();
+        let rewritten = model.rewritten(&edit).unwrap();
+        let again = Model::read(&rewritten).unwrap();
+        let seen: Vec<_> = again
+            .nodes
+            .iter()
+            .map(|node| (node.op_type, node.inputs.clone(), node.outputs.clone()))
+            .collect();
+        assert_eq!(seen[3], ("YieldF32", vec!["c", "b"], vec!["mlos/yield/0"]));
+        assert_eq!(seen[4], ("D", vec!["mlos/yield/0"], vec!["y"]));
+        assert_eq!(again.nodes[3].domain, yield_op::DOMAIN);
+        let holds = |text: &[u8]| rewritten.windows(text.len()).any(|window| window == text);
+        assert!(
+            holds(b"from the future") && again.initializers.contains_key("w") && again.outputs.contains("y")
+        );
+    }
+}

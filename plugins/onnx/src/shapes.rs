@@ -3,6 +3,7 @@
 //! Knowing it lets the run write the output where the host wants it. Shapes that depend on values, or that the
 //! model does not declare in terms of its inputs, are `None`: then ONNX Runtime allocates and one copy follows.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mlos_smi::{Description, Dim, TensorSpec};
@@ -87,6 +88,24 @@ fn size_of(name: &str, description: &Description) -> Option<Size> {
     name.parse().ok().filter(|size| *size >= 0).map(Size::Fixed)
 }
 
+/// Two sizes for one name among the inputs of a call, as a sentence.
+pub(crate) fn contradiction(specs: &[TensorSpec], shapes: &[Option<&[i64]>]) -> Option<String> {
+    let mut known: HashMap<&str, (i64, &str)> = HashMap::new();
+    for (spec, shape) in specs.iter().zip(shapes) {
+        for (dim, size) in spec.dims.iter().zip(shape.unwrap_or_default()) {
+            let Dim::Dynamic(Some(name)) = dim else { continue };
+            let (first, whose) = *known.entry(name).or_insert((*size, &spec.name));
+            if first != *size {
+                let other = &spec.name;
+                return Some(format!(
+                    "dimension {name:?} is {first} in input {whose:?} and {size} in input {other:?}"
+                ));
+            }
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +144,24 @@ mod tests {
         for (dims, expect) in cases {
             let told = OutputShape::of(&spec(dims), &description).tell(|index| given.get(index).copied());
             assert_eq!(told.as_deref(), expect, "{dims:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_one_size_per_call() {
+        let specs = [spec(&["m", "k"]), spec(&["k", "3"])];
+        let cases: [(&[i64], &[i64], Option<&str>); 3] = [
+            (&[1, 2], &[2, 3], None),
+            (&[1, 2], &[4, 3], Some("\"k\" is 2")),
+            (&[], &[4, 3], None),
+        ];
+        for (a, b, expect) in cases {
+            let found = contradiction(&specs, &[Some(a), Some(b)]);
+            assert_eq!(found.is_some(), expect.is_some());
+            assert!(
+                found.unwrap_or_default().contains(expect.unwrap_or_default()),
+                "{a:?} {b:?}"
+            );
         }
     }
 

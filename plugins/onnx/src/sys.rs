@@ -14,7 +14,7 @@ use ort::sys::{
 use ort::{AsPointer, api};
 use smallvec::{SmallVec, smallvec};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::PORTS_INLINE;
 
 /// Dimensions of a tensor.
@@ -23,6 +23,14 @@ pub(crate) type Shape = SmallVec<[i64; 8]>;
 fn check(status: OrtStatusPtr) -> ort::Result<()> {
     // SAFETY: every caller passes the status that a call of the API just returned, once.
     unsafe { ort::Error::result_from_status(status) }
+}
+
+/// Of a failed run, ONNX Runtime says whether the inputs were at fault: their shapes, or indices beyond a table.
+fn blame(error: ort::Error) -> Error {
+    match error.code() {
+        ort::ErrorCode::InvalidArgument => Error::BadInput(error.message().to_owned()),
+        _ => error.into(),
+    }
 }
 
 /// "CPU memory", as ONNX Runtime wants it said with each tensor.
@@ -210,7 +218,7 @@ impl Names {
     pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Result<Self> {
         let names: Result<_, _> = names.map(CString::new).collect();
         Ok(Self(names.map_err(|_| {
-            crate::Error::Runtime("a name in the model holds a NUL".to_owned())
+            Error::Runtime("a name in the model holds a NUL".to_owned())
         })?))
     }
 }
@@ -267,7 +275,7 @@ impl<'v> Ports<'v> {
             }
         });
         let made = made.collect();
-        check(status)?;
+        check(status).map_err(blame)?;
         Ok(made)
     }
 }

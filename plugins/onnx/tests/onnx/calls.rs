@@ -1,6 +1,6 @@
 //! Inputs and outputs of calls: shapes, absent ones, wrong ones.
 
-use mlos_plugin_host::{Call, Error, Outputs, Verdict, Work};
+use mlos_plugin_host::{Call, Error, Finished, Outputs, Status, Verdict, Work};
 use mlos_zoo::{Input, Probe, Size, Zoo};
 
 use crate::host::{Always, Load, finish, load, pool, run, tensor};
@@ -43,6 +43,41 @@ fn a_scalar_is_served() {
     assert_eq!(answer, [(vec![], (-2.5_f32).to_le_bytes().to_vec())]);
 }
 
+#[track_caller]
+fn refused(finished: &Finished) {
+    let Err(Error::Plugin {
+        status: Status::InvalidArgument,
+        message,
+        ..
+    }) = &finished.result
+    else {
+        panic!("{:?}", finished.result);
+    };
+    assert!(!message.is_empty());
+}
+
+#[test]
+fn values_that_the_model_cannot_take_are_the_callers_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = Zoo::BertBase.write(dir.path(), Size::Tiny, 1).unwrap();
+    let model = load(&path, &Load::default()).unwrap();
+    let mut inputs = Zoo::BertBase.inputs(Size::Tiny, 1, 1);
+    let expect = run(&model, &inputs);
+    let good = inputs[0].data.clone();
+    // A token beyond the vocabulary.
+    inputs[0].data[..8].copy_from_slice(&i64::MAX.to_le_bytes());
+    let pool = pool();
+    let work = crate::host::work(&model, &pool, &inputs);
+    refused(&finish(Call::start(
+        work,
+        None,
+        &pool,
+        Always::new(Verdict::Continue),
+    )));
+    inputs[0].data = good;
+    assert!(run(&model, &inputs) == expect);
+}
+
 #[test]
 fn inputs_that_contradict_each_other_are_an_error_and_harm_nobody() {
     let model = probe(Probe::Symbolic);
@@ -50,11 +85,7 @@ fn inputs_that_contradict_each_other_are_an_error_and_harm_nobody() {
     let ones = |name: &str, shape: &[usize]| Some(tensor(&pool, &Input::f32(name, shape, |_| 1.0)));
     let work = Work::new(&model, vec![ones("a", &[2, 3]), ones("b", &[4, 5])], Outputs::All).unwrap();
     let finished = finish(Call::start(work, None, &pool, Always::new(Verdict::Continue)));
-    assert!(
-        matches!(finished.result, Err(Error::Plugin { .. })),
-        "{:?}",
-        finished.result
-    );
+    refused(&finished);
     let answer = run(&model, &Probe::Symbolic.inputs(2, 1));
     assert_eq!(answer[0].0, [2, 5]);
 }
@@ -69,7 +100,7 @@ fn only_wanted_outputs_are_produced() {
     assert!(all.len() > 1, "the model has several outputs");
     let pool = pool();
     let given = || vec![Some(tensor(&pool, &inputs[0]))];
-    for wanted in 0..all.len() {
+    for (wanted, (_, expect)) in all.iter().enumerate() {
         let work = Work::new(&model, given(), Outputs::Only(&[wanted])).unwrap();
         let finished = finish(Call::start(work, None, &pool, Always::new(Verdict::Continue)));
         finished.result.unwrap();
@@ -77,7 +108,7 @@ fn only_wanted_outputs_are_produced() {
         let [(index, tensor)] = &outputs[..] else {
             panic!("{} outputs", outputs.len())
         };
-        assert_eq!((*index, tensor.bytes()), (wanted, &all[wanted].1[..]));
+        assert_eq!((*index, tensor.bytes()), (wanted, &expect[..]));
     }
 }
 
