@@ -105,6 +105,11 @@ impl TensorUninit {
         Writer::new(self)
     }
 
+    /// A writer of its bytes, for a tensor that comes as it lies in memory, piece by piece.
+    pub fn byte_writer(self) -> Writer<u8> {
+        Writer::of_bytes(self)
+    }
+
     /// Declares the bytes written.
     ///
     /// # Safety

@@ -33,22 +33,28 @@ unsafe impl<T: Element> Send for Writer<T> {}
 unsafe impl<T: Element> Sync for Writer<T> {}
 
 impl<T: Element> Writer<T> {
-    pub(crate) fn new(mut loan: TensorUninit) -> Result<Self, Error> {
+    pub(crate) fn new(loan: TensorUninit) -> Result<Self, Error> {
         if loan.dtype != T::DTYPE {
             return Err(Error::DTypeMismatch {
                 expected: loan.dtype,
                 got: T::DTYPE,
             });
         }
+        Ok(Self::over(loan))
+    }
+
+    /// `byte_len` of the loan must be a multiple of T's size: the types agree, or T is a byte.
+    fn over(mut loan: TensorUninit) -> Self {
+        debug_assert!(loan.byte_len.is_multiple_of(size_of::<T>()));
         let next = loan.as_mut_ptr().cast::<T>();
-        // SAFETY: `byte_len` is a multiple of T's size, as the types agree, and lies within the block.
+        // SAFETY: `byte_len` lies within the block.
         let end = unsafe { next.byte_add(loan.byte_len) };
-        Ok(Self {
+        Self {
             loan,
             next,
             end,
             element: PhantomData,
-        })
+        }
     }
 
     /// Writes the next element.
@@ -87,7 +93,7 @@ impl<T: Element> Writer<T> {
         self.loan.byte_len / size_of::<T>() - self.remaining()
     }
 
-    /// The element type.
+    /// The type of what is pushed.
     pub fn dtype(&self) -> DType {
         T::DTYPE
     }
@@ -103,5 +109,12 @@ impl<T: Element> Writer<T> {
         }
         // SAFETY: `next` only moves over elements that have been written, and it has reached the end.
         Ok(unsafe { self.loan.assume_init() })
+    }
+}
+
+impl Writer<u8> {
+    /// Over the bytes of a tensor of any type.
+    pub(crate) fn of_bytes(loan: TensorUninit) -> Self {
+        Self::over(loan)
     }
 }

@@ -204,7 +204,10 @@ fn start_shard<F: Future<Output = ()> + 'static>(
     };
     executor::run_on(config, move || async move {
         match Shard::start(parts) {
-            Ok(shard) => serve(shard).await,
+            Ok(shard) => {
+                shard.informed().await;
+                serve(shard).await;
+            }
             Err(reason) => error!(%reason, "a shard could not be started"),
         }
     })

@@ -3,6 +3,7 @@
 mod content;
 mod controls;
 mod lists;
+mod raw;
 mod reader;
 mod shape;
 mod spelling;
@@ -15,6 +16,7 @@ use mlos_api::{Error, InferRequest, ModelDetail, ModelRef, TensorSpec};
 use mlos_tensor_mem::Pool;
 
 use self::controls::Controls;
+use self::raw::Label;
 use self::reader::Reader;
 use crate::answer::Refusal;
 use crate::breath::ready;
@@ -26,6 +28,8 @@ pub enum Media {
     Json,
     /// One encoded image.
     Image,
+    /// The elements of one tensor, as they lie in memory.
+    Raw,
 }
 
 impl Media {
@@ -55,8 +59,9 @@ impl Media {
             }
             json if json.ends_with("+json") => Ok(Self::Json),
             image if image.starts_with("image/") => Ok(Self::Image),
+            "application/octet-stream" => Ok(Self::Raw),
             _ => Err(Refusal::MediaType(format!(
-                "content-type '{essence}' is not supported; send application/json, or an image as image/png, image/jpeg and so on"
+                "content-type '{essence}' is not supported; send application/json, an image as image/png, image/jpeg and so on, or the bytes of one tensor as application/octet-stream"
             ))),
         }
     }
@@ -67,6 +72,7 @@ impl Media {
 pub(crate) struct Envelope {
     media: Media,
     controls: Controls,
+    label: Label,
     pub(crate) body: Bytes,
 }
 
@@ -76,6 +82,7 @@ impl Envelope {
         Ok(Self {
             media: Media::of(headers)?,
             controls: Controls::from_headers(headers)?,
+            label: Label::from_headers(headers)?,
             body: Bytes::new(),
         })
     }
@@ -92,10 +99,22 @@ pub(crate) async fn request(
     let Envelope {
         media,
         mut controls,
+        label,
         body,
     } = envelope;
     let inputs = match media {
         Media::Image => content::image_body(detail, body)?,
+        Media::Raw => {
+            raw::body(
+                detail,
+                controls.component.as_deref(),
+                &label,
+                &body,
+                pool,
+                breathe,
+            )
+            .await?
+        }
         Media::Json => {
             let reader = Reader {
                 body: &body,
@@ -131,6 +150,7 @@ pub fn read_request(
     let envelope = Envelope {
         media,
         controls: Controls::default(),
+        label: Label::default(),
         body,
     };
     ready(request(&detail.model, envelope, detail, pool, &async || ()))

@@ -53,6 +53,23 @@ pub(super) fn of(spec: &TensorSpec, value: &Value) -> Result<Shape, String> {
     Shape::new(&dims).map_err(|error| error.to_string())
 }
 
+/// The shape of that many elements without structure, or why there is none.
+pub(super) fn of_elements(spec: &TensorSpec, elements: usize) -> Result<Shape, String> {
+    Shape::new(&sized(spec, elements)?).map_err(|error| error.to_string())
+}
+
+/// Whether sizes that a client names are those of the input.
+pub(super) fn of_sizes(spec: &TensorSpec, sizes: &[usize]) -> Result<Shape, String> {
+    if sizes.len() != spec.dims.len() || !fits(&spec.dims, sizes) {
+        return Err(format!(
+            "got the shape {}, expected {}",
+            Shown(sizes),
+            Declared(spec)
+        ));
+    }
+    Shape::new(sizes).map_err(|error| error.to_string())
+}
+
 fn fits(declared: &[Dim], sizes: &[usize]) -> bool {
     declared.iter().zip(sizes).all(|(dim, size)| match dim {
         Dim::Fixed(fixed) => fixed == size,

@@ -195,7 +195,7 @@ fn ends(cursor: &Cursor<'_>) -> Result<(), Fault> {
 }
 
 /// What the pool says. The shape is the client's, so what is wrong with it is too.
-fn no_memory(spec: &TensorSpec, error: mlos_tensor_mem::Error) -> Error {
+pub(super) fn no_memory(spec: &TensorSpec, error: mlos_tensor_mem::Error) -> Error {
     match error.kind() {
         ErrorKind::InvalidInput => invalid(spec, error.to_string()),
         ErrorKind::Exhausted => Error::Overloaded {

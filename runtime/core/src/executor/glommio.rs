@@ -98,7 +98,8 @@ where
     GlommioError<T>: std::fmt::Display,
 {
     let text = error.to_string();
-    let advice = if text.contains("memlock") || text.contains("os error 12") {
+    let lower = text.to_lowercase();
+    let advice = if lower.contains("memlock") || lower.contains("os error 12") {
         "io_uring needs locked memory: raise it with `ulimit -l 8192`, LimitMEMLOCK=8M in a unit, or \
          `--ulimit memlock=8388608:8388608` for a container"
     } else {

@@ -194,6 +194,7 @@ fn policy(info: &ModelInfo, serving: &Serving) -> mlos_scheduler::Model {
         max_batch_rows: serving.max_batch_rows.unwrap_or(0),
         max_queue_delay_ns: serving.max_queue_delay_us.unwrap_or(0) * 1_000,
         splittable: info.rows_independent,
-        ..mlos_scheduler::Model::default()
+        // A loaded model's memory is resident: nothing has to be brought closer before its turn.
+        prefetch_lead_ns: 0,
     }
 }

@@ -96,7 +96,7 @@ impl Shard {
         let carried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             while let Some(event) = self.next_event() {
                 for action in self.decide(event) {
-                    self.carry_out(action, event);
+                    self.carry_out(action);
                 }
             }
         }));
@@ -132,7 +132,7 @@ impl Shard {
             .collect()
     }
 
-    fn carry_out(&self, action: Action, event: Event) {
+    fn carry_out(&self, action: Action) {
         match action.decision {
             Decision::Dispatch(dispatch) => self.dispatch(dispatch, action.members),
             Decision::Suspend { thread, class } => self.suspend(thread, class.index()),
@@ -145,13 +145,7 @@ impl Shard {
                 predicted_ns,
             } => self.reject(job, why, predicted_ns),
             Decision::Degrade { job, class, .. } => self.degrade(job, from_policy(class)),
-            Decision::CancelRunning { thread, job } => {
-                self.cancel_running(thread, job);
-                // It stands at a checkpoint, and must go on to be stopped there.
-                if event == (Event::Checkpoint { thread }) {
-                    self.go_on(thread);
-                }
-            }
+            Decision::CancelRunning { thread, job } => self.cancel_running(thread, job),
             Decision::Dropped { job } => self.dropped(job),
             Decision::Finished { job } => self.finished(job),
             // A loaded model's memory is resident on its node: there is nothing to bring closer yet.

@@ -92,6 +92,8 @@ pub(crate) struct Shard {
     next_seq: Cell<u64>,
     tick_epoch: Cell<u64>,
     next_ticket: Cell<u64>,
+    /// Closed when the first snapshot has come.
+    informed: (async_channel::Sender<()>, Receiver<()>),
     me: Weak<Shard>,
 }
 
@@ -142,6 +144,7 @@ impl Shard {
             next_seq: Cell::new(1),
             tick_epoch: Cell::new(0),
             next_ticket: Cell::new(0),
+            informed: async_channel::bounded(1),
             me: me.clone(),
             pool,
             config,
@@ -187,6 +190,13 @@ impl Shard {
             .flat_map(|entry| &entry.graphs)
             .for_each(|graph| self.learn(graph));
         *self.snapshot.borrow_mut() = snapshot;
+        self.informed.0.close();
+    }
+
+    /// Resolves when the shard knows which models there are. Edges wait for it: after a restart, a model that is being
+    /// loaded again is not one that nobody has registered.
+    pub async fn informed(&self) {
+        let _ = self.informed.1.recv().await;
     }
 
     fn learn(&self, graph: &Arc<Graph>) {
