@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+#[expect(clippy::disallowed_methods, reason = "this is the one clock")]
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Time since the first call in this process.
