@@ -8,18 +8,22 @@ use ort::value::{Outlet, ValueType};
 
 use crate::dtype;
 use crate::error::{Error, Result};
+use crate::source::Source;
 
-/// The signature of a session. `path` is for messages.
-pub(crate) fn describe(session: &Session, path: &Path) -> Result<Description> {
+/// The signature of a session of a model, with the names of dimensions that the model declares.
+pub(crate) fn describe(session: &Session, source: &Source) -> Result<Description> {
+    let path = &source.path;
     let specs = |outlets: &[Outlet]| {
         outlets
             .iter()
             .map(|outlet| spec(outlet, path))
             .collect::<Result<Vec<_>>>()
     };
+    let mut outputs = specs(session.outputs())?;
+    outputs.iter_mut().for_each(|spec| source.declared.restore(spec));
     Ok(Description {
         inputs: specs(session.inputs())?,
-        outputs: specs(session.outputs())?,
+        outputs,
         resources: Resources::default(),
     })
 }

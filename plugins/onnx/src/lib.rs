@@ -13,6 +13,7 @@
 
 mod cache;
 mod contiguous;
+mod declared;
 mod describe;
 mod dtype;
 mod error;

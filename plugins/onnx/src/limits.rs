@@ -45,8 +45,8 @@ pub(crate) const PORTS_INLINE: usize = 8;
 /// Bytes hashed at a time.
 pub(crate) const HASH_BUFFER_BYTES: usize = 1 << 20;
 
-/// An entry of `external_data` is a short key and a path.
-pub(crate) const TENSOR_ENTRY_BYTES_MAX: u64 = 64 << 10;
+/// An entry of `external_data` is a short key and a path, an output's declaration a name and some dimensions.
+pub(crate) const DECLARATION_BYTES_MAX: u64 = 64 << 10;
 
 /// Rows at which a model is measured, as far as the time allows.
 pub(crate) const PROFILE_ROWS: [i64; 4] = [1, 2, 4, 8];

@@ -91,7 +91,7 @@ impl OnnxPlugin {
             self.host
                 .log(Level::Warn, &format!("{}: {note}", request.path.display()));
         }
-        let mut description = describe(&loaded.session, request.path)?;
+        let mut description = describe(&loaded.session, &source)?;
         complete(&mut description, &loaded.facts, &options);
         description.resources.memory_bytes = source.bytes;
         description.resources.threads = threads;

@@ -121,7 +121,7 @@ impl Job<'_> {
         write(&graph, &model.rewritten(&plan::with_timed_names(model)?)?)?;
         // Its own session for the attempts, as failed ones would be in the report too.
         let session = open(self.runtime, &graph, self.threads, Purpose::Prepared)?;
-        let description = describe(&session, &self.source.path)?;
+        let description = describe(&session, self.source)?;
         let sizes = self.sizes(&session, &description)?;
         let samples = inputs(&description, &sizes)?;
         let answer = self.runner(&session, &description)?.digest(&samples)?;
@@ -189,30 +189,38 @@ impl Job<'_> {
         let mut tried = Vec::new();
         let mut budget_ns = PROFILE_BUDGET_MS * 1_000_000;
         for rows in PROFILE_ROWS {
-            let sizes = Sizes {
-                rows,
-                ..timing.sizes.clone()
-            };
-            let samples = inputs(&timing.description, &sizes)?;
-            let Ok(shapes) = runner.shapes(&samples) else {
+            let Some(run) = self.try_rows(&runner, timing, rows)? else {
                 break;
             };
+            let samples = inputs(&timing.description, &timing.sizes.with_rows(rows))?;
             let row = measure(&runner, &samples, self.rows_of(&timing.description, rows))?;
             budget_ns = budget_ns.saturating_sub(row.total_ns * RUNS_PER_ROW);
             facts.profile.push(to_row(row));
-            tried.push(Tried {
-                rows,
-                inputs: input_shapes(&samples)?,
-                outputs: shapes,
-            });
+            tried.push(run);
             // Twice the rows take twice the time, about.
             if !has_rows(&timing.description) || budget_ns < 2 * row.total_ns * RUNS_PER_ROW {
                 break;
             }
         }
+        if tried.len() == 1 && has_rows(&timing.description) {
+            tried.extend(self.try_rows(&runner, timing, 2)?);
+        }
         facts.learn(&timing.description, &tried);
         facts.yields = facts.profile.first().map_or(0, |row| row.checkpoints as usize);
         Ok(facts)
+    }
+
+    /// Runs once for the shapes; `None` if the model cannot take so many rows.
+    fn try_rows(&self, runner: &Runner<'_>, timing: &Timing, rows: i64) -> Result<Option<Tried>> {
+        let samples = inputs(&timing.description, &timing.sizes.with_rows(rows))?;
+        let Ok(outputs) = runner.shapes(&samples) else {
+            return Ok(None);
+        };
+        Ok(Some(Tried {
+            rows,
+            inputs: input_shapes(&samples)?,
+            outputs,
+        }))
     }
 
     /// What dimension 0 is called in a row of the profile: fixed ones cannot be asked for.

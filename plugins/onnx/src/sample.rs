@@ -37,6 +37,11 @@ impl Sizes {
         })
     }
 
+    /// The same with another dimension 0.
+    pub fn with_rows(&self, rows: i64) -> Self {
+        Self { rows, ..self.clone() }
+    }
+
     fn of(&self, spec: &TensorSpec) -> Shape {
         let dims = spec.dims.iter().enumerate();
         dims.map(|(position, dim)| match dim {

@@ -66,6 +66,23 @@ pub(crate) mod entry {
 /// `ValueInfoProto`
 pub(crate) mod value_info {
     pub const NAME: u32 = 1;
+    pub const TYPE: u32 = 2;
+}
+/// `TypeProto`
+pub(crate) mod type_proto {
+    pub const TENSOR: u32 = 1;
+}
+/// `TypeProto.Tensor`
+pub(crate) mod tensor_type {
+    pub const SHAPE: u32 = 2;
+}
+/// `TensorShapeProto`
+pub(crate) mod shape {
+    pub const DIM: u32 = 1;
+}
+/// `TensorShapeProto.Dimension`
+pub(crate) mod dimension {
+    pub const NAME: u32 = 2;
 }
 /// `OperatorSetIdProto`
 pub(crate) mod opset {

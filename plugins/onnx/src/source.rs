@@ -9,9 +9,10 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::declared::Declared;
 use crate::error::{Error, Result};
 use crate::limits::{
-    EXTERNAL_FILES_MAX, HASH_BUFFER_BYTES, MESSAGE_DEPTH_MAX, TENSOR_ENTRY_BYTES_MAX, VARINT_BYTES_MAX,
+    DECLARATION_BYTES_MAX, EXTERNAL_FILES_MAX, HASH_BUFFER_BYTES, MESSAGE_DEPTH_MAX, VARINT_BYTES_MAX,
 };
 use crate::schema::{attribute, entry, function, graph, model, node, sparse, tensor};
 use crate::wire::{Fields, read_varint};
@@ -24,6 +25,8 @@ pub(crate) struct Source {
     pub bytes: u64,
     /// External data files, relative to the model's folder, and how long each must be at least.
     external: BTreeMap<String, u64>,
+    /// What it declares of its outputs.
+    pub declared: Declared,
 }
 
 impl Source {
@@ -38,6 +41,7 @@ impl Source {
             reader: BufReader::new(file),
             position: 0,
             external: BTreeMap::new(),
+            declared: Declared::default(),
             graphs: 0,
         };
         walk.message(Kind::Model, bytes, 0)
@@ -49,6 +53,7 @@ impl Source {
             path: path.to_owned(),
             bytes,
             external: walk.external,
+            declared: walk.declared,
         };
         source.check_external()?;
         Ok(source)
@@ -153,6 +158,7 @@ struct Walk {
     reader: BufReader<File>,
     position: u64,
     external: BTreeMap<String, u64>,
+    declared: Declared,
     graphs: u32,
 }
 
@@ -216,6 +222,14 @@ impl Walk {
         if kind == Kind::Tensor && number == tensor::EXTERNAL_DATA && wire_type == 2 {
             return entries.read(&self.bytes(end - self.position)?);
         }
+        // Outputs of the main graph, not of graphs within nodes.
+        if (kind, number, depth, wire_type) == (Kind::Graph, graph::OUTPUT, 1, 2) {
+            let output = self.bytes(end - self.position)?;
+            return self
+                .declared
+                .add(&output)
+                .map_err(|error| format!("an output is declared wrongly: {error}"));
+        }
         self.skip(end - self.position)
     }
 
@@ -252,8 +266,8 @@ impl Walk {
     }
 
     fn bytes(&mut self, len: u64) -> Result<Vec<u8>, String> {
-        if len > TENSOR_ENTRY_BYTES_MAX {
-            return Err("not an onnx model: an external data entry is too long".to_owned());
+        if len > DECLARATION_BYTES_MAX {
+            return Err("not an onnx model: a declaration is too long".to_owned());
         }
         let mut bytes = vec![0; len as usize];
         self.reader
