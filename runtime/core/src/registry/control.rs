@@ -374,8 +374,19 @@ impl Control {
                 let index = self.free.pop().expect("there is room, as was just checked");
                 Arc::new(Graph::new(index, loaded, policy, self.own.clone()))
             })
-            .collect();
-        self.put(detail, graphs, preprocessor);
+            .collect::<Vec<_>>();
+        // First every core serves it, then any of them says so: whoever reads "ready" from one may ask another.
+        let is_new = replaced.is_empty();
+        let state = if is_new {
+            LifecycleState::Loading
+        } else {
+            LifecycleState::Ready
+        };
+        let shown = ModelDetail {
+            state,
+            ..detail.clone()
+        };
+        self.put(shown, graphs.clone(), preprocessor.clone());
         let none_active = self.snapshot.models.get(&model.id).is_some_and(|versions| {
             versions
                 .active
@@ -386,6 +397,10 @@ impl Control {
             self.set_active(model);
         }
         self.publish().await;
+        if is_new {
+            self.put(detail, graphs, preprocessor);
+            self.publish().await;
+        }
         self.retire(replaced, None, None);
     }
 

@@ -64,7 +64,7 @@ impl Package {
 
     fn from_manifest(request: &RegisterRequest, manifest_path: &Path) -> Result<Self, Error> {
         let bytes = std::fs::read(manifest_path).map_err(|error| invalid(manifest_path, &error))?;
-        let manifest = Manifest::parse(&bytes, &manifest_path.display().to_string())
+        let manifest = Manifest::parse_valid(&bytes, &manifest_path.display().to_string())
             .map_err(|error| Error::InvalidArgument(error.to_string()))?;
         let metadata = &manifest.metadata;
         let declared = ModelRef::parse(&format!(

@@ -49,6 +49,8 @@ impl Snapshot {
         let detail = &entry.detail;
         let state = match detail.state {
             LifecycleState::Ready => return Ok(entry),
+            // Loaded: this core just does not say so before every other one serves it too.
+            LifecycleState::Loading if !entry.graphs.is_empty() => return Ok(entry),
             LifecycleState::Registered | LifecycleState::Loading => "is still being loaded".to_owned(),
             LifecycleState::Draining => "is being unloaded".to_owned(),
             LifecycleState::Failed => {
