@@ -116,16 +116,18 @@ impl Options {
         }
         command
             .env("ORT_DYLIB_PATH", onnx_library())
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .arg("--config")
-            .arg(home.settings())
-            .arg("--state-dir")
-            .arg(home.state())
-            .arg("--models-dir")
-            .arg(home.models())
-            .arg("--plugin")
-            .arg(affine_library())
-            .args(&self.flags);
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
+        for (flag, path) in [
+            ("--config", home.settings()),
+            ("--state-dir", home.state()),
+            ("--models-dir", home.models()),
+            ("--plugin", affine_library().to_owned()),
+        ] {
+            if !self.flags.iter().any(|given| given == flag) {
+                command.arg(flag).arg(path);
+            }
+        }
+        command.args(&self.flags);
         command
     }
 }

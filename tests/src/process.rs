@@ -37,7 +37,6 @@ impl Finished {
     ///
     /// # Panics
     /// When it did not.
-    #[must_use]
     #[track_caller]
     pub fn succeeded(self) -> Self {
         assert!(self.status.success(), "{self:?}");

@@ -1,6 +1,12 @@
 //! The system as its users meet it: the real daemon and the real command line as processes, one file per subject.
 
+mod command_line;
+mod connections;
 mod correctness;
 mod inputs;
+mod kills;
 mod lifecycle;
+mod refusals;
+mod scheduling;
+mod settings;
 mod traffic;
