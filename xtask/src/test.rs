@@ -147,7 +147,10 @@ fn lints(_: &Ready) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// The whole-system tests start programs of other packages, which `cargo test` alone does not build. They are built
+/// along with the tests, so that both share what they depend on.
 fn tests(ready: &Ready) -> Result<Outcome> {
+    run_shown(&mut cargo(&["build", "--workspace", "--bins", "--tests"]))?;
     counted(ready.equip(&mut cargo(&["test", "--workspace", "--no-fail-fast"])))
 }
 
