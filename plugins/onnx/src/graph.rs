@@ -38,6 +38,23 @@ impl<'a> Node<'a> {
         Ok(read)
     }
 
+    /// An integer attribute; 0 if it is not there.
+    pub fn integer(&self, name: &str) -> Result<u64, WireError> {
+        for field in Fields::of(self.message) {
+            let field = field?;
+            if field.number != node::ATTRIBUTE || text_of(field.bytes()?, attribute::NAME)? != name {
+                continue;
+            }
+            for part in Fields::of(field.bytes()?) {
+                let part = part?;
+                if part.number == attribute::I {
+                    return part.varint();
+                }
+            }
+        }
+        Ok(0)
+    }
+
     /// Whether graphs are among its attributes: branches and loop bodies.
     pub fn has_graphs(&self) -> Result<bool, WireError> {
         for field in Fields::of(self.message) {

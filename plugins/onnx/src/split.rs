@@ -21,10 +21,37 @@ use crate::wire::{Fields, WireError, put_bytes, put_number};
 pub(crate) struct Split {
     /// Number of the node.
     pub node: usize,
+    layout: Layout,
     rows: usize,
     columns: usize,
     /// Columns of a part, but for the last.
     part_columns: usize,
+}
+
+/// How the weights lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// `X W`: the columns of a part are spread over the matrix, which nobody else may use, as it is rearranged.
+    Plain,
+    /// `X Wt`: the columns of a part are rows of the matrix and lie together. It stays as it is, for others too, say
+    /// an embedding with which it is shared.
+    Transposed,
+}
+
+impl Layout {
+    /// The layout of a product that can be split, `None` for all other nodes.
+    fn of(node: &Node<'_>) -> Result<Option<Self>, WireError> {
+        Ok(match (node.domain, node.op_type) {
+            ("", "MatMul") => Some(Self::Plain),
+            ("com.microsoft", "FusedMatMul") if node.integer("transBatchB")? == 0 => {
+                match node.integer("transB")? {
+                    0 => Some(Self::Plain),
+                    _ => Some(Self::Transposed),
+                }
+            }
+            _ => None,
+        })
+    }
 }
 
 impl Split {
@@ -55,7 +82,8 @@ pub(crate) fn splits(model: &Model<'_>, order: &[Timed], target_us: u64) -> Resu
     {
         let node = &model.nodes[timed.node];
         let [_, weight] = node.inputs[..] else { continue };
-        if node.op_type != "MatMul" || !node.domain.is_empty() || uses.get(weight) != Some(&1) {
+        let Some(layout) = Layout::of(node)? else { continue };
+        if layout == Layout::Plain && uses.get(weight) != Some(&1) {
             continue;
         }
         let Some(matrix) = model
@@ -73,11 +101,16 @@ pub(crate) fn splits(model: &Model<'_>, order: &[Timed], target_us: u64) -> Resu
             .clamp(2, SPLIT_PARTS_MAX) as usize;
         if let Some((rows, columns)) = matrix
             .shape()
+            .map(|(height, width)| match layout {
+                Layout::Plain => (height, width),
+                Layout::Transposed => (width, height),
+            })
             .filter(|(_, columns)| columns / SPLIT_COLUMNS >= parts)
         {
             let part_columns = columns.div_ceil(parts).next_multiple_of(SPLIT_COLUMNS);
             splits.push(Split {
                 node: timed.node,
+                layout,
                 rows,
                 columns,
                 part_columns,
@@ -87,8 +120,8 @@ pub(crate) fn splits(model: &Model<'_>, order: &[Timed], target_us: u64) -> Resu
     Ok(splits)
 }
 
-/// The graph with these products split. Weights that lie in a file of `dir` are rearranged there, so the graph as it
-/// was cannot be used any more.
+/// The graph with these products split. Weights in a file of `dir` may be rearranged there, so the graph as it was
+/// cannot be used any more.
 pub(crate) fn apply(model: &Model<'_>, splits: &[Split], dir: &Path) -> Result<Edit> {
     let by_node: HashMap<usize, &Split> = splits.iter().map(|split| (split.node, split)).collect();
     let mut edit = Edit {
@@ -102,7 +135,9 @@ pub(crate) fn apply(model: &Model<'_>, splits: &[Split], dir: &Path) -> Result<E
                 let weight = node.inputs[1];
                 edit.initializers
                     .extend(parts_of(weight, model.initializers[weight], split, dir)?);
-                edit.dropped.insert(weight.to_owned());
+                if split.layout == Layout::Plain {
+                    edit.dropped.insert(weight.to_owned());
+                }
                 edit.nodes.extend(part_nodes(node, split)?);
             }
         }
@@ -151,8 +186,12 @@ fn parts_of(name: &str, message: &[u8], split: &Split, dir: &Path) -> Result<Vec
     let mut start = 0;
     for (index, (bytes, columns)) in arranged.iter().zip(split.parts()).enumerate() {
         let mut message = Vec::new();
-        put_number(&mut message, tensor::DIMS, split.rows as u64);
-        put_number(&mut message, tensor::DIMS, columns.len() as u64);
+        let (height, width) = match split.layout {
+            Layout::Plain => (split.rows, columns.len()),
+            Layout::Transposed => (columns.len(), split.rows),
+        };
+        put_number(&mut message, tensor::DIMS, height as u64);
+        put_number(&mut message, tensor::DIMS, width as u64);
         put_number(&mut message, tensor::DATA_TYPE, tensor::TYPE_FLOAT);
         put_bytes(&mut message, tensor::NAME, part_name(name, index).as_bytes());
         data.put(&mut message, bytes, start);
@@ -160,12 +199,18 @@ fn parts_of(name: &str, message: &[u8], split: &Split, dir: &Path) -> Result<Vec
         start += bytes.len();
         tensors.push(message);
     }
-    data.store(&whole, dir)?;
+    if split.layout == Layout::Plain {
+        data.store(&whole, dir)?;
+    }
     Ok(tensors)
 }
 
 /// Some columns of a matrix, in C order.
 fn cut(whole: &[u8], split: &Split, columns: Range<usize>) -> Vec<u8> {
+    if split.layout == Layout::Transposed {
+        let column_bytes = split.rows * ELEMENT_BYTES;
+        return whole[columns.start * column_bytes..columns.end * column_bytes].to_vec();
+    }
     let rows = whole.chunks_exact(split.columns * ELEMENT_BYTES);
     rows.flat_map(|row| &row[columns.start * ELEMENT_BYTES..columns.end * ELEMENT_BYTES])
         .copied()

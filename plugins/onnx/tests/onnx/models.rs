@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mlos_plugin_host::Verdict;
+use mlos_plugin_host::{Dim, TensorSpec, Verdict};
 use mlos_zoo::{Input, Size, Zoo};
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
@@ -101,6 +101,13 @@ fn check(zoo: Zoo, size: Size, rows: usize) {
     assert!(
         profile.longest_slice_ns <= profile.total_ns && profile.longest_slice_ns > 0,
         "{name}: {profile:?}"
+    );
+    // Then every output's place can be made before the run.
+    let unnamed = |spec: &TensorSpec| spec.dims.contains(&Dim::Dynamic(None));
+    assert!(
+        !model.info().outputs.iter().any(unnamed),
+        "{name}: {:?}",
+        model.info().outputs
     );
     assert!(model.info().rows_independent, "{name}: dimension 0 is a batch");
 }
