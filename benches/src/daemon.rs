@@ -137,7 +137,7 @@ impl Daemon {
         let detail = Request::get(&format!("/models/{id}"));
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
-            let detail = connection.call(&detail)?.success()?.json()?;
+            let detail = connection.call(&detail).with_context(|| format!("while {id} is loaded"))?.success()?.json()?;
             match detail["state"].as_str() {
                 Some("ready") => return Ok(()),
                 Some("failed") => bail!("{id} cannot be loaded: {}", detail["failure"]),
@@ -152,7 +152,8 @@ impl Daemon {
     /// # Errors
     /// Where that is refused.
     pub fn unregister(&self, id: &str) -> Result<()> {
-        self.connect()?.call(&Request::delete(&format!("/models/{id}")))?.success()?;
+        let request = Request::delete(&format!("/models/{id}"));
+        self.connect()?.call(&request)?.success().with_context(|| format!("cannot unregister {id}"))?;
         Ok(())
     }
 

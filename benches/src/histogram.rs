@@ -53,6 +53,7 @@ impl Samples {
         let sorted = self.sorted();
         json!({
             "p50_ms": round(sorted.per_mille_ms(500.0)),
+            "p90_ms": round(sorted.per_mille_ms(900.0)),
             "p99_ms": round(sorted.per_mille_ms(990.0)),
             "p999_ms": round(sorted.per_mille_ms(999.0)),
             "max_ms": round(sorted.per_mille_ms(1000.0)),

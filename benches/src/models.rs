@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use mlos_zoo::{Input, Size, Zoo};
 use serde_json::Value;
 
-use crate::client::{Connection, Request};
+use crate::client::Request;
 
 /// Seed of every weight and input.
 pub const SEED: u64 = 1;
@@ -99,25 +99,6 @@ pub fn ask_binary(id: &str, zoo: Zoo, rows: usize, class: &str) -> Result<Reques
         ("x-mlos-priority", class),
     ];
     Ok(Request::post(&inference(id), &headers, &input.data))
-}
-
-/// Asks for many rows in the cheapest way that this server takes: as bytes, else as JSON of short numbers.
-///
-/// # Errors
-/// Where the model has several inputs, or the server takes neither.
-pub fn ask_rows(server: &mut Connection, id: &str, zoo: Zoo, rows: usize, class: &str) -> Result<Request> {
-    const UNSUPPORTED_MEDIA_TYPE: u16 = 415;
-    let one = ask_binary(id, zoo, 1, class)?;
-    if server.call(&one)?.status != UNSUPPORTED_MEDIA_TYPE {
-        return ask_binary(id, zoo, rows, class);
-    }
-    let inputs = zoo.inputs(Size::Full, rows, SEED);
-    let [input] = inputs.as_slice() else { bail!("{id} has several inputs") };
-    let numbers = words(input, |word| format!("{:.1}", f32::from_le_bytes(word)));
-    let mut body = format!("{{\"{}\":", input.name);
-    nested(&mut body, &numbers, &input.shape, &mut 0);
-    body.push('}');
-    Ok(Request::post(&inference(id), &headers(class), body.as_bytes()))
 }
 
 fn headers(class: &str) -> [(&str, &str); 2] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::bulk::{Bulk, Load, Rate};
@@ -65,17 +65,17 @@ pub fn compare(daemon: &Daemon, how: &Comparison<'_>, quiet: &Quiet) -> Result<C
     for round in 0..how.rounds {
         let (alone, cpu) = quiet.turn(&processes, || {
             let before = daemon.cpu_time()?;
-            let alone = paced::run(&pace(daemon, how, 2 * round))?;
+            let alone = paced::run(&pace(daemon, how, 2 * round)).context("the urgent client alone")?;
             Ok((alone, daemon.cpu_time()?.saturating_sub(before)))
         })?;
         compared.cpu_per_request.push(cpu / u32::try_from(alone.latency.len().max(1)).unwrap_or(u32::MAX));
-        let bulk = start_bulk(daemon, how)?;
+        let bulk = start_bulk(daemon, how).context("bulk work")?;
         if how.bulk_alone {
             compared.bulk_alone.push(quiet.turn(&processes, || bulk_turn(&bulk, how.turn))?);
         }
         let (beside, rate) = quiet.turn(&processes, || {
             bulk.forget()?;
-            let beside = paced::run(&pace(daemon, how, 2 * round + 1))?;
+            let beside = paced::run(&pace(daemon, how, 2 * round + 1)).context("the urgent client beside bulk work")?;
             Ok((beside, bulk.rate().ok()))
         })?;
         drop(bulk);

@@ -41,7 +41,8 @@ fn main() -> Result<()> {
     let options = options()?;
     let seats = seats()?;
     let urgent = models::ask_digits("realtime")?;
-    let experiment = Experiment { options, seats, urgent };
+    let bulk = Arc::new(models::ask_binary(BULK, Zoo::ResNet50, BULK_ROWS as usize, "batch")?);
+    let experiment = Experiment { options, seats, urgent, bulk };
     let (rows, bulk_alone) = experiment.run()?;
     let bulk_alone = format!("{bulk_alone:.1}");
     println!("{}", table(&rows, &bulk_alone));
@@ -83,6 +84,7 @@ struct Experiment {
     options: Options,
     seats: Seats,
     urgent: Request,
+    bulk: Arc<Request>,
 }
 
 impl Experiment {
@@ -138,11 +140,9 @@ impl Experiment {
     }
 
     fn saturate(&self, daemon: &Daemon) -> Result<Bulk> {
-        let mut server = daemon.connect()?;
-        let request = models::ask_rows(&mut server, BULK, Zoo::ResNet50, BULK_ROWS as usize, "batch")?;
         Bulk::start(&Load {
             address: daemon.address,
-            request: Arc::new(request),
+            request: self.bulk.clone(),
             rows: BULK_ROWS,
             clients: 2 * self.seats.daemon.len(),
             cpu: self.seats.client,

@@ -35,7 +35,7 @@ pub(crate) fn realtime(bench: &Bench) -> Result<Measured> {
     let urgent = models::ask_digits("realtime")?;
     let how = Comparison {
         bulk_alone: true,
-        ..beside_resnet(bench, &daemon, &urgent)?
+        ..beside_resnet(bench, &urgent)?
     };
     let compared = compare(&daemon, &how, &bench.quiet)?;
     let kept_pct = compared.bulk_kept_pct(how.rate_hz);
@@ -47,13 +47,13 @@ pub(crate) fn realtime(bench: &Bench) -> Result<Measured> {
 pub(crate) fn layer(bench: &Bench) -> Result<Measured> {
     let urgent = models::ask_digits("realtime")?;
     let daemon = with_bulk_model(bench.digits_daemon(Mode::Layer)?)?;
-    let layer = compare(&daemon, &beside_resnet(bench, &daemon, &urgent)?, &bench.quiet)?;
+    let layer = compare(&daemon, &beside_resnet(bench, &urgent)?, &bench.quiet)?;
     drop(daemon);
 
     let daemon = with_bulk_model(bench.digits_daemon(Mode::None)?)?;
     let once = Comparison {
         rounds: 1,
-        ..beside_resnet(bench, &daemon, &urgent)?
+        ..beside_resnet(bench, &urgent)?
     };
     let none = compare(&daemon, &once, &bench.quiet)?;
     // The second thread is that of another daemon, which is one of equal strength to the kernel.
@@ -78,7 +78,7 @@ pub(crate) fn high(bench: &Bench) -> Result<Measured> {
     let urgent = models::ask_json(MIDDLE_ID, MIDDLE, 1, "high")?;
     let how = Comparison {
         rate_hz: MIDDLE_RATE_HZ,
-        ..beside_resnet(bench, &daemon, &urgent)?
+        ..beside_resnet(bench, &urgent)?
     };
     let compared = compare(&daemon, &how, &bench.quiet)?;
     Ok((vec![compared.p99_x()], compared.details()))
@@ -93,7 +93,7 @@ pub(crate) fn all_cores(bench: &Bench) -> Result<Measured> {
     let how = Comparison {
         // The kernel spreads connections over the cores by chance: enough of them reach every core.
         bulk_clients: 2 * CLIENTS_PER_CORE * cores.len(),
-        ..beside_resnet(bench, &daemon, &urgent)?
+        ..beside_resnet(bench, &urgent)?
     };
     let compared = compare(&daemon, &how, &bench.quiet)?;
     Ok((vec![compared.p99_x()], compared.details()))
@@ -104,12 +104,12 @@ pub(crate) fn same_model(bench: &Bench) -> Result<Measured> {
     let daemon = bench.daemon(Mode::Lanes, &[bench.server])?;
     daemon.register(SHARED_ID, &models::file(SHARED)?)?;
     let urgent = models::ask_json(SHARED_ID, SHARED, 1, "realtime")?;
-    let bulk = models::ask_rows(&mut daemon.connect()?, SHARED_ID, SHARED, SHARED_ROWS, "batch")?;
+    let bulk = models::ask_binary(SHARED_ID, SHARED, SHARED_ROWS, "batch")?;
     let how = Comparison {
         bulk: Arc::new(bulk),
         bulk_rows: SHARED_ROWS as u32,
         bulk_clients: SHARED_CLIENTS,
-        ..beside_resnet_asked(bench, &urgent, Request::get("/"))
+        ..beside_resnet(bench, &urgent)?
     };
     let compared = compare(&daemon, &how, &bench.quiet)?;
     Ok((vec![compared.p99_x()], compared.details()))
@@ -120,16 +120,11 @@ fn with_bulk_model(daemon: Daemon) -> Result<Daemon> {
     Ok(daemon)
 }
 
-fn beside_resnet<'a>(bench: &Bench, daemon: &Daemon, urgent: &'a Request) -> Result<Comparison<'a>> {
-    let bulk = models::ask_rows(&mut daemon.connect()?, BULK, Zoo::ResNet50, BULK_ROWS, "batch")?;
-    Ok(beside_resnet_asked(bench, urgent, bulk))
-}
-
-fn beside_resnet_asked<'a>(bench: &Bench, urgent: &'a Request, bulk: Request) -> Comparison<'a> {
-    Comparison {
+fn beside_resnet<'a>(bench: &Bench, urgent: &'a Request) -> Result<Comparison<'a>> {
+    Ok(Comparison {
         urgent,
         rate_hz: bench.rate_hz(),
-        bulk: Arc::new(bulk),
+        bulk: Arc::new(models::ask_binary(BULK, Zoo::ResNet50, BULK_ROWS, "batch")?),
         bulk_rows: BULK_ROWS as u32,
         bulk_clients: CLIENTS_PER_CORE,
         bulk_daemon: None,
@@ -137,5 +132,5 @@ fn beside_resnet_asked<'a>(bench: &Bench, urgent: &'a Request, bulk: Request) ->
         rounds: bench.rounds(),
         turn: bench.turn(),
         bulk_alone: false,
-    }
+    })
 }
