@@ -28,6 +28,9 @@ const IO_MEMORY_BYTES: usize = 1 << 20;
 
 /// Later than the task that asks, earlier than anything else.
 const DUE_AT_ONCE: Duration = Duration::from_micros(1);
+/// How long to look for I/O before going to sleep: longer than [`DUE_AT_ONCE`], since a sleep costs tens of
+/// microseconds, and too short for a lane to miss.
+const SPIN: Duration = Duration::from_micros(5);
 /// See [`heartbeat`]. Ten times a second costs nothing that can be measured.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
@@ -57,6 +60,7 @@ where
         let made = LocalExecutorBuilder::new(Placement::Fixed(config.cpu))
             .name(&config.name)
             .io_memory(IO_MEMORY_BYTES)
+            .spin_before_park(SPIN)
             .make();
         let made = match made {
             Ok(made) => made,
