@@ -271,6 +271,9 @@ fn everything_is_back_after_a_restart() {
 
     let daemon = daemon.restart(&options);
     let mut client = daemon.client();
+    // From its first answer on it knows them; they may still be on their way.
+    let first = client.infer("test/bare", &json!({ "x": [[1.0]] }));
+    assert!(matches!(first.status, 200 | 503), "{}", first.text());
     for id in ["test/factor@2", "test/factor@3", "test/bare"] {
         daemon.wait_ready(id);
     }

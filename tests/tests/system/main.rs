@@ -1,5 +1,7 @@
 //! The system as its users meet it: the real daemon and the real command line as processes, one file per subject.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod command_line;
 mod connections;
 mod correctness;

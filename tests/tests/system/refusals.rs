@@ -304,10 +304,13 @@ fn registrations_that_cannot_be() {
     assert_serves(&mut client);
 }
 
+/// What is done to a manifest, under a name, and words of the answer.
+type Change = (&'static str, fn(&mut Value), &'static [&'static str]);
+
 #[test]
 fn manifests_that_are_wrong() {
     let (daemon, mut client) = daemon();
-    let change: [(&str, fn(&mut Value), &[&str]); 10] = [
+    let changes: [Change; 10] = [
         ("kind", |m| m["kind"] = json!("Pod"), &["kind", "Model"]),
         ("api", |m| m["apiVersion"] = json!("v9"), &["apiVersion"]),
         (
@@ -351,7 +354,7 @@ fn manifests_that_are_wrong() {
             &["priority", "realtime"],
         ),
     ];
-    for (what, change, words) in change {
+    for (what, change, words) in changes {
         let package = Package::affine("test/manifest", "1", "a 2");
         let root = package.write(&daemon.home().models());
         let mut manifest = package.manifest();

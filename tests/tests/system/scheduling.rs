@@ -322,24 +322,38 @@ fn a_deadline_that_cannot_be_met_is_refused_with_the_prediction() {
             .client()
             .infer(&id, &json!({ "x": rows(1), "deadline_ms": 60_000 }))
             .expect(200);
-        if mode == "lanes" {
-            // Each class has a lane of its own there: what is before it on the core does not have to end first.
-            continue;
-        }
-        // What must run before it counts, too.
-        let whole = Package::affine("test/whole", "1", "a 2\nbusy_us 1000\nrows_independent 0");
-        let whole = daemon.serve(&whole);
-        let body = json!({ "x": rows(2_000), "priority": "high" });
-        let _before = send(&daemon, &whole, "high", &body);
-        let answer = daemon
-            .client()
-            .infer(&whole, &json!({ "x": rows(8), "deadline_ms": 100 }));
-        assert_eq!(answer.status, 504, "{mode}: {}", answer.text());
-        assert!(
-            answer.json()["error"]["predicted_us"].as_u64().unwrap() > 100_000,
-            "{}",
-            answer.text()
-        );
+    }
+}
+
+/// What must run before it counts, too.
+#[test]
+fn a_deadline_that_others_are_in_the_way_of_is_refused() {
+    let daemon = Daemon::start(&Options::one_core("layer"));
+    let whole = daemon.serve(&Package::affine(
+        "test/whole",
+        "1",
+        "a 2\nbusy_us 1000\nrows_independent 0",
+    ));
+    let path = format!("/models/{whole}/inference");
+    let body = json!({ "x": rows(8), "priority": "high" }).to_string();
+    let mut before: Vec<Client> = (0..60).map(|_| daemon.client()).collect();
+    for client in &mut before {
+        client.send("POST", &path, &[], body.as_bytes()).unwrap();
+    }
+    until("they have arrived", || {
+        (daemon.class("high", "arrived") == 60).then_some(())
+    });
+    let answer = daemon
+        .client()
+        .infer(&whole, &json!({ "x": rows(8), "deadline_ms": 60 }));
+    assert_eq!(answer.status, 504, "{}", answer.text());
+    assert!(
+        answer.json()["error"]["predicted_us"].as_u64().unwrap() > 60_000,
+        "{}",
+        answer.text()
+    );
+    for client in &mut before {
+        client.receive().unwrap().expect(200);
     }
 }
 
