@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr};
 /// Which files to fetch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FormatChoice {
-    /// The first of GGUF, ONNX, SafeTensors, PyTorch, TFLite that the model has.
+    /// The first of ONNX, GGUF, SafeTensors, PyTorch, TFLite that the model has.
     #[default]
     Auto,
     /// ONNX graphs with their external data.
@@ -41,8 +41,8 @@ impl FormatChoice {
     /// Every choice, in the order of preference after `auto`.
     pub const EVERY: [Self; 7] = [
         Self::Auto,
-        Self::Gguf,
         Self::Onnx,
+        Self::Gguf,
         Self::Safetensors,
         Self::Pytorch,
         Self::Tflite,
@@ -336,7 +336,7 @@ mod tests {
         check(
             "m.Q8_0.gguf m.Q4_K_M.gguf m.Q2_K.gguf config.json model.onnx",
             FormatChoice::Auto,
-            "m.Q4_K_M.gguf config.json",
+            "config.json model.onnx",
         );
         check("README.md", FormatChoice::Auto, "");
         check("", FormatChoice::Auto, "");

@@ -9,12 +9,17 @@ use axon_package::Manifest;
 use axon_package::manifest::{Port, PreprocessingKind};
 use bytes::Bytes;
 use futures_channel::oneshot;
+use image::DynamicImage;
+use image::imageops::FilterType;
 use mlos_api::{Error, Inputs, NamedTensor, Signature, TensorSpec};
 use mlos_tensor_mem::{DType, Element, ErrorKind, Pool, Shape, Tensor, TensorUninit};
 use tokenizers::{PaddingParams, Tokenizer, TruncationParams};
 
 use crate::actor::Actor;
 use crate::limits;
+
+/// What a tokenizer makes.
+const TOKEN_INPUTS: [&str; 3] = ["input_ids", "attention_mask", "token_type_ids"];
 
 /// A model's own way from text or image to tensors.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ pub(crate) struct ImageStep {
     width: u32,
     height: u32,
     channels: usize,
+    /// Scale the shorter side to this, then cut the middle out; none stretches to the size.
+    crop_from: Option<u32>,
     /// `[channels, height, width]` if true, else `[height, width, channels]`.
     channels_first: bool,
     scale: f32,
@@ -51,6 +58,10 @@ impl Preprocessor {
         let ports = &manifest.spec.io.inputs;
         for port in ports {
             let Some(step) = &port.preprocessing else { continue };
+            // Of a package of several graphs, only requests to the first are prepared.
+            if !signature.inputs.iter().any(|spec| spec.name == port.name) {
+                continue;
+            }
             return match step.kind {
                 PreprocessingKind::Tokenizer => TextStep::new(&root.join(&step.tokenizer), step, signature)
                     .map(|text| Some(Self::Text(Box::new(text)))),
@@ -100,6 +111,17 @@ impl TextStep {
     ) -> Result<Self, Error> {
         let fault =
             |reason: String| Error::InvalidArgument(format!("tokenizer {}: {reason}", path.display()));
+        let odd = signature
+            .inputs
+            .iter()
+            .find(|spec| !TOKEN_INPUTS.contains(&spec.name.as_str()));
+        if let Some(odd) = odd {
+            return Err(fault(format!(
+                "a text makes {}, not the input '{}'",
+                TOKEN_INPUTS.join(", "),
+                odd.name
+            )));
+        }
         let mut tokenizer = Tokenizer::from_file(path).map_err(|error| fault(error.to_string()))?;
         let configured = step.config.get("max_length").and_then(|value| value.as_u64());
         let configured = configured.and_then(|length| usize::try_from(length).ok());
@@ -215,6 +237,9 @@ impl ImageStep {
             .ok()
             .filter(|count| matches!(count, 1 | 3));
         let channels = channels.ok_or_else(|| fault("images have 1 or 3 channels"))?;
+        let crops = step.config.get("resize").and_then(|way| way.as_str()) == Some("crop");
+        let shortest = number("resize_shortest").unwrap_or(width.min(height) as f64) as u32;
+        let crop_from = crops.then_some(shortest);
         let step = Self {
             input: port.name.clone(),
             dtype: spec.dtype,
@@ -222,6 +247,7 @@ impl ImageStep {
             height: u32::try_from(height).map_err(|_| fault("its height is out of range"))?,
             channels,
             channels_first,
+            crop_from,
             scale: number("scale")
                 .or(number("rescale_factor"))
                 .map_or(1.0 / 255.0, |scale| scale as f32),
@@ -237,7 +263,14 @@ impl ImageStep {
                 "mean and std need a number per channel, std none that is zero",
             ));
         }
-        if u64::from(step.width) * u64::from(step.height) > limits::IMAGE_PIXELS_MAX {
+        if step
+            .crop_from
+            .is_some_and(|shortest| shortest < step.width.min(step.height))
+        {
+            return Err(fault("resize_shortest is less than what is cut out"));
+        }
+        let largest = u64::from(step.width.max(step.height).max(step.crop_from.unwrap_or(0)));
+        if largest * largest > limits::IMAGE_PIXELS_MAX {
             return Err(fault("it asks for more pixels than an image may have"));
         }
         Ok(step)
@@ -280,6 +313,38 @@ impl ImageStep {
         }])
     }
 
+    /// To the model's size: stretched, or scaled and cut out of the middle.
+    fn resize(&self, image: DynamicImage) -> Result<DynamicImage, Error> {
+        let (width, height) = (self.width, self.height);
+        if image.width() == width && image.height() == height {
+            return Ok(image);
+        }
+        let Some(shortest) = self.crop_from else {
+            return Ok(image.resize_exact(width, height, FilterType::Triangle));
+        };
+        let shorter = u64::from(image.width().min(image.height()).max(1));
+        let scaled = |side: u32, least: u32| {
+            (u64::from(side) * u64::from(shortest))
+                .div_ceil(shorter)
+                .max(u64::from(least))
+        };
+        let (wide, high) = (scaled(image.width(), width), scaled(image.height(), height));
+        if wide * high > limits::IMAGE_PIXELS_MAX {
+            return Err(Error::InvalidArgument(format!(
+                "an image of {}x{} is too long and thin to be cropped",
+                image.width(),
+                image.height()
+            )));
+        }
+        let scaled = image.resize_exact(wide as u32, high as u32, FilterType::Triangle);
+        Ok(scaled.crop_imm(
+            (wide as u32 - width) / 2,
+            (high as u32 - height) / 2,
+            width,
+            height,
+        ))
+    }
+
     /// Decodes one image and appends its normalised values in the model's order.
     fn append(&self, bytes: &[u8], pixels: &mut Vec<f32>) -> Result<(), Error> {
         let fault = |error: &dyn std::fmt::Display| {
@@ -293,12 +358,7 @@ impl ImageStep {
         bounds.max_alloc = Some(limits::IMAGE_PIXELS_MAX * 4);
         reader.limits(bounds);
         let decoded = reader.decode().map_err(|error| fault(&error))?;
-        let same_size = decoded.width() == self.width && decoded.height() == self.height;
-        let sized = if same_size {
-            decoded
-        } else {
-            decoded.resize_exact(self.width, self.height, image::imageops::FilterType::Triangle)
-        };
+        let sized = self.resize(decoded)?;
         let raw = if self.channels == 1 {
             sized.to_luma8().into_raw()
         } else {
@@ -388,5 +448,61 @@ impl Actor for PreprocessActor {
             Inputs::Text(texts) => step.texts(&pool, &texts),
             Inputs::Image(images) => step.images(&pool, &images),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(width: u32, height: u32, crop_from: Option<u32>) -> ImageStep {
+        ImageStep {
+            input: "x".to_owned(),
+            dtype: DType::F32,
+            width,
+            height,
+            channels: 1,
+            crop_from,
+            channels_first: true,
+            scale: 1.0,
+            mean: vec![0.0],
+            std: vec![1.0],
+        }
+    }
+
+    /// Columns of 0, 50, 100 … so that it shows which part of an image is left.
+    fn columns(width: u32, height: u32) -> DynamicImage {
+        let pixel = |x: u32, _| image::Luma([(x * 50) as u8]);
+        DynamicImage::ImageLuma8(image::ImageBuffer::from_fn(width, height, pixel))
+    }
+
+    #[test]
+    fn images_are_stretched_or_cut_out_of_the_middle() {
+        for (what, image, step, expected) in [
+            (
+                "as it is",
+                columns(2, 2),
+                step(2, 2, None),
+                Some(vec![0, 50, 0, 50]),
+            ),
+            (
+                "cut",
+                columns(4, 2),
+                step(2, 2, Some(2)),
+                Some(vec![50, 100, 50, 100]),
+            ),
+            (
+                "cut high",
+                columns(2, 4),
+                step(2, 2, Some(2)),
+                Some(vec![0, 50, 0, 50]),
+            ),
+            ("too thin", columns(1, 60_000), step(224, 224, Some(256)), None),
+        ] {
+            let got = step.resize(image).ok().map(|image| image.to_luma8().into_raw());
+            assert_eq!(got, expected, "{what}");
+        }
+        let stretched = step(2, 2, None).resize(columns(4, 2)).unwrap();
+        assert_eq!((stretched.width(), stretched.height()), (2, 2));
     }
 }

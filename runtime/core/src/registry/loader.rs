@@ -191,10 +191,39 @@ fn spec(spec: &mlos_plugin_host::TensorSpec) -> TensorSpec {
 fn policy(info: &ModelInfo, serving: &Serving) -> mlos_scheduler::Model {
     mlos_scheduler::Model {
         class_default: crate::class::to_policy(serving.class_default),
-        max_batch_rows: serving.max_batch_rows.unwrap_or(0),
+        // Rows that depend on each other cannot be told apart after a batch: such requests are never joined.
+        max_batch_rows: if info.rows_independent {
+            serving.max_batch_rows.unwrap_or(0)
+        } else {
+            0
+        },
         max_queue_delay_ns: serving.max_queue_delay_us.unwrap_or(0) * 1_000,
         splittable: info.rows_independent,
         // A loaded model's memory is resident: nothing has to be brought closer before its turn.
         prefetch_lead_ns: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mlos_plugin_host::Resources;
+
+    #[test]
+    fn requests_are_joined_only_where_rows_can_be_told_apart() {
+        let serving = Serving {
+            max_batch_rows: Some(8),
+            ..Serving::default()
+        };
+        for (rows_independent, expected) in [(true, 8), (false, 0)] {
+            let info = ModelInfo {
+                inputs: vec![],
+                outputs: vec![],
+                resources: Resources::default(),
+                rows_independent,
+                reentrant: true,
+            };
+            assert_eq!(policy(&info, &serving).max_batch_rows, expected);
+        }
     }
 }
