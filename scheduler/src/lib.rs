@@ -7,7 +7,7 @@
 //!
 //! How the types meet: a [`Config`] makes a [`Policy`]; a [`Model`] and, at load time, its slice profile are added
 //! under a [`ModelIndex`]; [`Event::Arrive`] brings a [`Job`], which is rejected, degraded or queued; a
-//! [`Decision::Dispatch`] names the [`Member`]s of a run; [`Event::Complete`] ends the run. [`route`] picks a shard
+//! [`Decision::Dispatch`] names the [`Member`]s of a run; [`Event::Complete`] ends the run. [`route()`] picks a shard
 //! before a job reaches any policy.
 //!
 //! What it deliberately is not: it has no clock, thread, lock, I/O or float, it allocates in [`Policy::new`] only, and it

@@ -6,7 +6,7 @@
 //! [`Reference`] is ONNX Runtime without us, to compare with. [`until`] waits for what must happen, for as long as it
 //! may take and no longer.
 //!
-//! The programs are those of this build: [`binary`] has cargo build them when they are older than their sources. The
+//! The programs are those of this build: [`binary()`] has cargo build them when they are older than their sources. The
 //! variable `MLOS_TESTS_BIN_DIR` names a folder with others to test instead, as they are.
 //!
 //! It is not a client library: it panics where anything is not as it should be, as the tests that use it would.

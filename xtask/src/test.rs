@@ -15,7 +15,7 @@ struct Stage {
 }
 
 /// In the order of how soon they tell.
-const STAGES: [Stage; 6] = [
+const STAGES: [Stage; 7] = [
     Stage {
         name: "format",
         run: format,
@@ -27,6 +27,10 @@ const STAGES: [Stage; 6] = [
     Stage {
         name: "lints",
         run: lints,
+    },
+    Stage {
+        name: "docs",
+        run: docs,
     },
     Stage {
         name: "tests",
@@ -144,6 +148,13 @@ fn lints(_: &Ready) -> Result<Outcome> {
         "-D",
         "warnings",
     ]))?;
+    Ok(Outcome::Passed)
+}
+
+/// Links of private items too: most of what there is to read is private.
+fn docs(_: &Ready) -> Result<Outcome> {
+    let mut command = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    run_shown(command.env("RUSTDOCFLAGS", "-D warnings"))?;
     Ok(Outcome::Passed)
 }
 

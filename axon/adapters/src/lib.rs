@@ -2,7 +2,7 @@
 //!
 //! A [`Reference`] is what a user names. [`Adapters::find`] gives the [`Adapter`] that takes it, which resolves it to
 //! a [`Resolved`]: an id, a pinned revision, the files with their hashes. [`Fetch`] brings those into the store of
-//! `axon-package`, checked while they stream, and [`describe`] makes the manifest if the source has none.
+//! `axon-package`, checked while they stream, and [`describe()`] makes the manifest if the source has none.
 //! [`HuggingFace`] speaks to the hub of that name and to all that answer like it; [`Local`] reads this machine's disk, [`Registry`] a
 //! directory of models that several machines share.
 //!

@@ -30,7 +30,7 @@ enum Phase {
 /// What became of a [`Call::resume`].
 #[derive(Debug)]
 pub enum Step {
-    /// The gate said [`Verdict::Suspend`]; resume it later.
+    /// The gate said [`Verdict::Suspend`](crate::Verdict::Suspend); resume it later.
     Suspended,
     /// It is over; it must not be resumed again.
     Done(Finished),

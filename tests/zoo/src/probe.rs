@@ -15,7 +15,7 @@ pub enum Probe {
     Cast(DType),
     /// `x` float32 [] → `y` float32 []: rank 0.
     Scalar,
-    /// `x` float32 [N] → `y` int64 [1, count]: an output whose shape nobody can know before the run.
+    /// `x` float32 `[N]` → `y` int64 `[1, count]`: an output whose shape nobody can know before the run.
     NonZero,
     /// `a` float32 [m, k], `b` float32 [k, n] → `y` [m, n]: symbols that the inputs share.
     Symbolic,
@@ -108,7 +108,7 @@ impl Probe {
 const SPARSE_WIDTH: usize = 256;
 
 /// Writes `<dir>/sparse.onnx` with an external table of at least `table_bytes` zeros, which take no disk, and a bias
-/// behind them: `ids` int64 [N] → `y` float32 [N, 256], each row the bias. Over 2 GiB, it shows that a reader finds its way in a file
+/// behind them: `ids` int64 `[N]` → `y` float32 `[N, 256]`, each row the bias. Over 2 GiB, it shows that a reader finds its way in a file
 /// that no 32-bit offset spans.
 ///
 /// # Errors

@@ -27,7 +27,7 @@ pub enum Zoo {
         /// Number of layers, at least one.
         depth: usize,
     },
-    /// The CNN of `models/digits`, `image` [N, 1, 8, 8] → `logits` [N, 10], `digit` int64 [N].
+    /// The CNN of `models/digits`, `image` `[N, 1, 8, 8]` → `logits` `[N, 10]`, `digit` int64 `[N]`.
     Digits,
     /// ResNet-50, `x` [N, 3, 224, 224] → `logits` [N, 1000].
     ResNet50,

@@ -34,7 +34,7 @@ Environment:
 A download that was cut, or killed, goes on where it stopped when the command is run again.
 JSON: {\"id\",\"status\":\"installed\"|\"present\"|\"replaced\",\"size_bytes\",\"files\",\"path\",\"manifest_path\",...}")]
 pub(crate) struct Install {
-    /// hf/organisation/model[@revision], or a path
+    /// hf/organisation/model, with @revision or without, or a path
     source: String,
     /// Which files to fetch: auto, onnx, gguf, safetensors, pytorch, tflite, all
     #[arg(long, short, default_value = "auto", value_name = "FORMAT")]

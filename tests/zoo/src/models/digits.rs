@@ -5,7 +5,7 @@ use crate::graph::{Graph, dims};
 use crate::onnx::AttributeProto as Attribute;
 use crate::ops::Conv;
 
-/// `image` [N, 1, 8, 8], 0 to 16 → `logits` [N, 10], `digit` [N].
+/// `image` `[N, 1, 8, 8]`, 0 to 16 → `logits` `[N, 10]`, `digit` `[N]`.
 pub(crate) fn graph(seed: u64) -> Graph {
     let mut g = Graph::new("digits", seed);
     let image = g.input("image", DType::F32, &dims!["N", 1, 8, 8]);
