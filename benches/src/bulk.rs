@@ -77,10 +77,14 @@ impl Bulk {
             let connection = Connection::open(load.address)?;
             bulk.sockets.push(connection.stream().try_clone()?);
             let (load, answers, stop) = (load.clone(), answers.clone(), bulk.stop.clone());
-            bulk.clients.push(std::thread::spawn(move || serve(&load, connection, &answers, &stop)));
+            bulk.clients.push(std::thread::spawn(move || {
+                serve(&load, connection, &answers, &stop)
+            }));
         }
         for _ in 0..2 {
-            bulk.answered.recv_timeout(PATIENCE).context("bulk work is not answered")??;
+            bulk.answered
+                .recv_timeout(PATIENCE)
+                .context("bulk work is not answered")??;
         }
         Ok(bulk)
     }
@@ -130,7 +134,9 @@ fn serve(load: &Load, mut connection: Connection, answers: &Sender<Result<Instan
     // On Linux a nice value belongs to the thread that sets it.
     let _ = rustix::process::setpriority_process(None, NICE);
     loop {
-        let answer = connection.call(&load.request).and_then(|answer| answer.success().map(drop));
+        let answer = connection
+            .call(&load.request)
+            .and_then(|answer| answer.success().map(drop));
         if stop.load(Ordering::Relaxed) {
             return;
         }

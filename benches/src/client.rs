@@ -37,7 +37,10 @@ impl Request {
     /// Sends a body. The headers are those beside `host` and `content-length`.
     #[must_use]
     pub fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
-        let mut bytes = format!("POST {path} HTTP/1.1\r\nhost: mlosd\r\ncontent-length: {}\r\n", body.len());
+        let mut bytes = format!(
+            "POST {path} HTTP/1.1\r\nhost: mlosd\r\ncontent-length: {}\r\n",
+            body.len()
+        );
         for (name, value) in headers {
             bytes.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -178,7 +181,10 @@ fn parse(bytes: &[u8]) -> Result<Option<(u16, Vec<u8>)>> {
     };
     let head = std::str::from_utf8(&bytes[..end]).context("the head is not text")?;
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("the answer has no status")?;
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .context("the answer has no status")?;
     let length = lines
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
@@ -188,7 +194,10 @@ fn parse(bytes: &[u8]) -> Result<Option<(u16, Vec<u8>)>> {
     if body.len() < length {
         return Ok(None);
     }
-    Ok(Some((status.parse().context("the status is no number")?, body[..length].to_vec())))
+    Ok(Some((
+        status.parse().context("the status is no number")?,
+        body[..length].to_vec(),
+    )))
 }
 
 #[cfg(test)]

@@ -92,7 +92,9 @@ impl Daemon {
             command.arg("--onnx-library").arg(library);
         }
         let begun = Instant::now();
-        let child = command.spawn().with_context(|| format!("cannot start {}", start.mlosd.display()))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", start.mlosd.display()))?;
         let mut daemon = Self {
             child,
             address,
@@ -133,11 +135,18 @@ impl Daemon {
         let mut connection = self.connect()?;
         let body = json!({ "model_id": id, "path": path }).to_string();
         let request = Request::post("/models/register", &[], body.as_bytes());
-        connection.call(&request)?.success().with_context(|| format!("cannot register {id}"))?;
+        connection
+            .call(&request)?
+            .success()
+            .with_context(|| format!("cannot register {id}"))?;
         let detail = Request::get(&format!("/models/{id}"));
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
-            let detail = connection.call(&detail).with_context(|| format!("while {id} is loaded"))?.success()?.json()?;
+            let detail = connection
+                .call(&detail)
+                .with_context(|| format!("while {id} is loaded"))?
+                .success()?
+                .json()?;
             match detail["state"].as_str() {
                 Some("ready") => return Ok(()),
                 Some("failed") => bail!("{id} cannot be loaded: {}", detail["failure"]),
@@ -153,7 +162,10 @@ impl Daemon {
     /// Where that is refused.
     pub fn unregister(&self, id: &str) -> Result<()> {
         let request = Request::delete(&format!("/models/{id}"));
-        self.connect()?.call(&request)?.success().with_context(|| format!("cannot unregister {id}"))?;
+        self.connect()?
+            .call(&request)?
+            .success()
+            .with_context(|| format!("cannot unregister {id}"))?;
         Ok(())
     }
 
@@ -182,7 +194,12 @@ impl Daemon {
         for task in std::fs::read_dir(self.proc("task"))? {
             // A thread may end between the two.
             if let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) {
-                total_ns += text.split(' ').next().unwrap_or_default().parse::<u64>().unwrap_or_default();
+                total_ns += text
+                    .split(' ')
+                    .next()
+                    .unwrap_or_default()
+                    .parse::<u64>()
+                    .unwrap_or_default();
             }
         }
         Ok(Duration::from_nanos(total_ns))
@@ -194,8 +211,12 @@ impl Daemon {
     /// Where there is none.
     pub fn status_mib(&self, key: &str) -> Result<f64> {
         let status = std::fs::read_to_string(self.proc("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        let kib = line.and_then(|line| line.split_whitespace().next()).with_context(|| format!("no {key}"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let kib = line
+            .and_then(|line| line.split_whitespace().next())
+            .with_context(|| format!("no {key}"))?;
         Ok(kib.parse::<f64>()? / 1024.0)
     }
 

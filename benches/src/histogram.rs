@@ -111,8 +111,16 @@ mod tests {
     #[test]
     fn a_percentile_is_a_sample() {
         let mut samples = Samples::default();
-        (1..=1000).rev().for_each(|ms| samples.push(Duration::from_millis(ms)));
-        for (per_mille, ms) in [(0.0, 1.0), (500.0, 500.0), (990.0, 990.0), (999.0, 999.0), (1000.0, 1000.0)] {
+        (1..=1000)
+            .rev()
+            .for_each(|ms| samples.push(Duration::from_millis(ms)));
+        for (per_mille, ms) in [
+            (0.0, 1.0),
+            (500.0, 500.0),
+            (990.0, 990.0),
+            (999.0, 999.0),
+            (1000.0, 1000.0),
+        ] {
             assert_eq!(samples.per_mille_ms(per_mille), ms, "{per_mille}");
         }
         assert!(Samples::default().per_mille_ms(500.0).is_nan());

@@ -31,7 +31,9 @@ pub fn target_dir() -> PathBuf {
 /// The library to run on: the one that is named, else the one that `cargo xtask` fetched, else none for the system's.
 #[must_use]
 pub fn onnx_library() -> Option<PathBuf> {
-    let named = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let named = std::env::var_os("ORT_DYLIB_PATH")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
     named.or_else(|| Some(target_dir().join("onnxruntime/libonnxruntime.so")).filter(|path| path.exists()))
 }
 
@@ -72,7 +74,11 @@ pub fn ask_digits(class: &str) -> Result<Request> {
     let samples: Value = serde_json::from_slice(&std::fs::read(digits().join("samples/samples.json"))?)?;
     let image = samples.pointer("/0/image").context("no sample")?;
     let body = format!("{{\"image\":{image}}}");
-    Ok(Request::post(&inference(DIGITS), &headers(class), body.as_bytes()))
+    Ok(Request::post(
+        &inference(DIGITS),
+        &headers(class),
+        body.as_bytes(),
+    ))
 }
 
 /// Asks a model from the zoo in JSON: so many rows, texts of 16 tokens.
@@ -80,7 +86,11 @@ pub fn ask_digits(class: &str) -> Result<Request> {
 /// # Errors
 /// Where the model takes neither floats nor integers.
 pub fn ask_json(id: &str, zoo: Zoo, rows: usize, class: &str) -> Result<Request> {
-    Ok(Request::post(&inference(id), &headers(class), json_body(zoo, rows)?.as_bytes()))
+    Ok(Request::post(
+        &inference(id),
+        &headers(class),
+        json_body(zoo, rows)?.as_bytes(),
+    ))
 }
 
 /// Asks a model of one input for many rows, as bytes.
@@ -89,7 +99,9 @@ pub fn ask_json(id: &str, zoo: Zoo, rows: usize, class: &str) -> Result<Request>
 /// Where it has several inputs.
 pub fn ask_binary(id: &str, zoo: Zoo, rows: usize, class: &str) -> Result<Request> {
     let inputs = zoo.inputs(Size::Full, rows, SEED);
-    let [input] = inputs.as_slice() else { bail!("{id} has several inputs") };
+    let [input] = inputs.as_slice() else {
+        bail!("{id} has several inputs")
+    };
     let shape: Vec<String> = input.shape.iter().map(usize::to_string).collect();
     let shape = shape.join(",");
     let headers = [
@@ -160,5 +172,10 @@ fn numbers(input: &Input, float: fn([u8; 4]) -> String) -> Result<Vec<String>> {
 }
 
 fn words<const N: usize>(input: &Input, print: impl Fn([u8; N]) -> String) -> Vec<String> {
-    input.data.chunks_exact(N).filter_map(|word| word.try_into().ok()).map(print).collect()
+    input
+        .data
+        .chunks_exact(N)
+        .filter_map(|word| word.try_into().ok())
+        .map(print)
+        .collect()
 }

@@ -76,10 +76,12 @@ impl Seen {
 /// Where a connection breaks, or an answer is no success.
 pub fn run(pace: &Pace<'_>) -> Result<Seen> {
     std::thread::scope(|scope| {
-        let client = std::thread::Builder::new().name(String::from("urgent")).spawn_scoped(scope, || {
-            core_affinity::set_for_current(CoreId { id: pace.cpu });
-            Client::new(pace)?.run(pace)
-        })?;
+        let client = std::thread::Builder::new()
+            .name(String::from("urgent"))
+            .spawn_scoped(scope, || {
+                core_affinity::set_for_current(CoreId { id: pace.cpu });
+                Client::new(pace)?.run(pace)
+            })?;
         client.join().expect("the client does not panic")
     })
 }
@@ -167,9 +169,14 @@ impl Client {
             .map(|(connection, _)| PollFd::new(connection.stream(), PollFlags::IN))
             .collect();
         poll(&mut sockets, Some(&timeout))?;
-        let ready: Vec<bool> = sockets.iter().map(|socket| !socket.revents().is_empty()).collect();
+        let ready: Vec<bool> = sockets
+            .iter()
+            .map(|socket| !socket.revents().is_empty())
+            .collect();
         for is_ready in ready {
-            let Some((mut connection, sent)) = self.flying.pop_front() else { break };
+            let Some((mut connection, sent)) = self.flying.pop_front() else {
+                break;
+            };
             let answer = if is_ready { connection.receive()? } else { None };
             match answer {
                 Some(answer) => {

@@ -70,7 +70,10 @@ impl Quiet {
 
 /// Processor seconds of everything but these processes and this one, since the machine started.
 fn foreign_s(processes: &[u32]) -> Result<f64> {
-    let own = processes.iter().map(|id| process_ticks(&id.to_string())).sum::<Result<f64>>()?;
+    let own = processes
+        .iter()
+        .map(|id| process_ticks(&id.to_string()))
+        .sum::<Result<f64>>()?;
     Ok((machine_ticks()? - own - process_ticks("self")?) * TICK_S)
 }
 

@@ -50,7 +50,13 @@ struct Scale {
 impl Scale {
     /// Whole powers of ten around all that is drawn.
     fn of(curves: &[Vec<(f64, f64)>]) -> Self {
-        let all = || curves.iter().flatten().map(|(_, ms)| *ms).filter(|ms| ms.is_finite() && *ms > 0.0);
+        let all = || {
+            curves
+                .iter()
+                .flatten()
+                .map(|(_, ms)| *ms)
+                .filter(|ms| ms.is_finite() && *ms > 0.0)
+        };
         let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(0.0, f64::max));
         if high == 0.0 {
             return Self { low: -1.0, high: 1.0 };
@@ -93,12 +99,17 @@ pub fn draw(plot: &Plot<'_>) -> String {
         subtitle = escaped(plot.subtitle),
     );
     axes(&mut svg, &scale);
-    let ends: Vec<f64> = curves.iter().map(|curve| scale.y(curve.last().map_or(f64::NAN, |end| end.1))).collect();
+    let ends: Vec<f64> = curves
+        .iter()
+        .map(|curve| scale.y(curve.last().map_or(f64::NAN, |end| end.1)))
+        .collect();
     let labels = apart(&ends);
     for (index, (curve, series)) in curves.iter().zip(plot.series).enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
-        let points: Vec<String> =
-            curve.iter().map(|(above, ms)| format!("{:.1},{:.1}", x(*above), scale.y(*ms))).collect();
+        let points: Vec<String> = curve
+            .iter()
+            .map(|(above, ms)| format!("{:.1},{:.1}", x(*above), scale.y(*ms)))
+            .collect();
         let _ = write!(
             svg,
             "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.5\" stroke-linejoin=\"round\" points=\"{}\"/>\n\
@@ -140,7 +151,13 @@ fn axes(svg: &mut String, scale: &Scale) {
         );
         power += 1.0;
     }
-    for (above, name) in [(1.0, "min"), (0.5, "p50"), (0.1, "p90"), (0.01, "p99"), (0.001, "p99.9")] {
+    for (above, name) in [
+        (1.0, "min"),
+        (0.5, "p50"),
+        (0.1, "p90"),
+        (0.01, "p99"),
+        (0.001, "p99.9"),
+    ] {
         let x = x(above);
         let _ = write!(
             svg,
@@ -180,7 +197,9 @@ fn apart(wanted: &[f64]) -> Vec<f64> {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -195,17 +214,37 @@ mod tests {
         (1..=2000).for_each(|us| short.push(Duration::from_micros(us)));
         (1..=50).for_each(|ms| long.push(Duration::from_millis(ms * ms)));
         let series = [
-            Series { name: "a <b>", samples: &short },
-            Series { name: "long", samples: &long },
-            Series { name: "none", samples: &Samples::default() },
+            Series {
+                name: "a <b>",
+                samples: &short,
+            },
+            Series {
+                name: "long",
+                samples: &long,
+            },
+            Series {
+                name: "none",
+                samples: &Samples::default(),
+            },
         ];
-        let svg = draw(&Plot { title: "t", subtitle: "s", series: &series });
+        let svg = draw(&Plot {
+            title: "t",
+            subtitle: "s",
+            series: &series,
+        });
         assert!(svg.contains("a &lt;b&gt;"));
-        for points in svg.split("points=\"").skip(1).filter(|rest| !rest.starts_with('"')) {
+        for points in svg
+            .split("points=\"")
+            .skip(1)
+            .filter(|rest| !rest.starts_with('"'))
+        {
             for point in points.split('"').next().unwrap().split(' ') {
                 let (x, y) = point.split_once(',').unwrap();
                 let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
-                assert!((LEFT..=WIDTH - RIGHT).contains(&x) && (TOP..=HEIGHT - BOTTOM).contains(&y), "{point}");
+                assert!(
+                    (LEFT..=WIDTH - RIGHT).contains(&x) && (TOP..=HEIGHT - BOTTOM).contains(&y),
+                    "{point}"
+                );
             }
         }
     }
@@ -215,6 +254,9 @@ mod tests {
         let placed = apart(&[100.0, 98.0, 300.0, 101.0]);
         let mut sorted = placed.clone();
         sorted.sort_by(f64::total_cmp);
-        assert!(sorted.windows(2).all(|pair| pair[1] - pair[0] >= LABEL_GAP), "{placed:?}");
+        assert!(
+            sorted.windows(2).all(|pair| pair[1] - pair[0] >= LABEL_GAP),
+            "{placed:?}"
+        );
     }
 }

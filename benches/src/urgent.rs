@@ -61,21 +61,30 @@ pub struct Compared {
 /// Where a client fails.
 pub fn compare(daemon: &Daemon, how: &Comparison<'_>, quiet: &Quiet) -> Result<Compared> {
     let mut compared = Compared::default();
-    let processes: Vec<u32> = [Some(daemon), how.bulk_daemon].into_iter().flatten().map(Daemon::id).collect();
+    let processes: Vec<u32> = [Some(daemon), how.bulk_daemon]
+        .into_iter()
+        .flatten()
+        .map(Daemon::id)
+        .collect();
     for round in 0..how.rounds {
         let (alone, cpu) = quiet.turn(&processes, || {
             let before = daemon.cpu_time()?;
             let alone = paced::run(&pace(daemon, how, 2 * round)).context("the urgent client alone")?;
             Ok((alone, daemon.cpu_time()?.saturating_sub(before)))
         })?;
-        compared.cpu_per_request.push(cpu / u32::try_from(alone.latency.len().max(1)).unwrap_or(u32::MAX));
+        compared
+            .cpu_per_request
+            .push(cpu / u32::try_from(alone.latency.len().max(1)).unwrap_or(u32::MAX));
         let bulk = start_bulk(daemon, how).context("bulk work")?;
         if how.bulk_alone {
-            compared.bulk_alone.push(quiet.turn(&processes, || bulk_turn(&bulk, how.turn))?);
+            compared
+                .bulk_alone
+                .push(quiet.turn(&processes, || bulk_turn(&bulk, how.turn))?);
         }
         let (beside, rate) = quiet.turn(&processes, || {
             bulk.forget()?;
-            let beside = paced::run(&pace(daemon, how, 2 * round + 1)).context("the urgent client beside bulk work")?;
+            let beside = paced::run(&pace(daemon, how, 2 * round + 1))
+                .context("the urgent client beside bulk work")?;
             Ok((beside, bulk.rate().ok()))
         })?;
         drop(bulk);
@@ -147,14 +156,29 @@ impl Compared {
     }
 
     fn cpu_s_per_request(&self) -> f64 {
-        median(&self.cpu_per_request.iter().map(Duration::as_secs_f64).collect::<Vec<_>>())
+        median(
+            &self
+                .cpu_per_request
+                .iter()
+                .map(Duration::as_secs_f64)
+                .collect::<Vec<_>>(),
+        )
     }
 
     /// All of it.
     #[must_use]
     pub fn details(&self) -> Value {
-        let rates = |rates: &[Rate]| rates.iter().map(|rate| round(rate.per_second())).collect::<Vec<_>>();
-        let ratios: Vec<f64> = self.rounds_p99_ms.iter().map(|(alone, beside)| beside / alone).collect();
+        let rates = |rates: &[Rate]| {
+            rates
+                .iter()
+                .map(|rate| round(rate.per_second()))
+                .collect::<Vec<_>>()
+        };
+        let ratios: Vec<f64> = self
+            .rounds_p99_ms
+            .iter()
+            .map(|(alone, beside)| beside / alone)
+            .collect();
         json!({
             "alone": seen(&self.alone),
             "beside": seen(&self.beside),

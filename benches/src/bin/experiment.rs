@@ -1,5 +1,6 @@
 //! `experiment --mlosd PATH --out DIR [--seconds 10]`: an urgent model beside saturating bulk work, with each kind of
 //! preemption. Prints a table, and as its last line the path of the plot.
+#![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,8 +42,18 @@ fn main() -> Result<()> {
     let options = options()?;
     let seats = seats()?;
     let urgent = models::ask_digits("realtime")?;
-    let bulk = Arc::new(models::ask_binary(BULK, Zoo::ResNet50, BULK_ROWS as usize, "batch")?);
-    let experiment = Experiment { options, seats, urgent, bulk };
+    let bulk = Arc::new(models::ask_binary(
+        BULK,
+        Zoo::ResNet50,
+        BULK_ROWS as usize,
+        "batch",
+    )?);
+    let experiment = Experiment {
+        options,
+        seats,
+        urgent,
+        bulk,
+    };
     let (rows, bulk_alone) = experiment.run()?;
     let bulk_alone = format!("{bulk_alone:.1}");
     println!("{}", table(&rows, &bulk_alone));
@@ -55,7 +66,9 @@ fn options() -> Result<Options> {
     let (mut mlosd, mut out, mut seconds) = (None, None, 10.0);
     let mut arguments = std::env::args().skip(1);
     while let Some(flag) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("{flag} needs a value"))?;
+        let value = arguments
+            .next()
+            .with_context(|| format!("{flag} needs a value"))?;
         match flag.as_str() {
             "--mlosd" => mlosd = Some(PathBuf::from(value)),
             "--out" => out = Some(PathBuf::from(value)),
@@ -71,13 +84,19 @@ fn options() -> Result<Options> {
 }
 
 fn seats() -> Result<Seats> {
-    let mut cores: Vec<usize> =
-        core_affinity::get_core_ids().context("the processors are unknown")?.iter().map(|core| core.id).collect();
+    let mut cores: Vec<usize> = core_affinity::get_core_ids()
+        .context("the processors are unknown")?
+        .iter()
+        .map(|core| core.id)
+        .collect();
     let client = cores.pop().context("there is no processor")?;
     if cores.is_empty() {
         cores.push(client);
     }
-    Ok(Seats { daemon: cores, client })
+    Ok(Seats {
+        daemon: cores,
+        client,
+    })
 }
 
 struct Experiment {
@@ -178,14 +197,36 @@ impl Experiment {
 }
 
 fn table(rows: &[Row], bulk_alone: &str) -> String {
-    let head = ["preemption", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "n", "bulk images/s", "bulk alone"];
+    let head = [
+        "preemption",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "max ms",
+        "n",
+        "bulk images/s",
+        "bulk alone",
+    ];
     let cells = rows.iter().map(|row| {
         let sorted = row.seen.latency.sorted();
         let ms = |per_mille| format!("{:.2}", sorted.per_mille_ms(per_mille));
-        let bulk = if row.bulk.is_nan() { String::from("-") } else { format!("{:.1}", row.bulk) };
+        let bulk = if row.bulk.is_nan() {
+            String::from("-")
+        } else {
+            format!("{:.1}", row.bulk)
+        };
         let n = sorted.len().to_string();
         let name = row.name.to_owned();
-        vec![name, ms(500.0), ms(990.0), ms(999.0), ms(1000.0), n, bulk, bulk_alone.to_owned()]
+        vec![
+            name,
+            ms(500.0),
+            ms(990.0),
+            ms(999.0),
+            ms(1000.0),
+            n,
+            bulk,
+            bulk_alone.to_owned(),
+        ]
     });
     report::table(&head, &cells.collect::<Vec<_>>())
 }

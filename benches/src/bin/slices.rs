@@ -3,6 +3,7 @@
 //! Each round runs A and B one after the other, so that a disturbance of the machine meets both; medians over rounds
 //! count. Figures are wall times. Beside them, `worst_ms` is the longest that was ever seen, disturbances included, and
 //! what has `cpu` in its name is the thread's own time, which other load on the machine does not change.
+#![forbid(unsafe_code)]
 
 use std::cell::Cell;
 use std::ops::Range;

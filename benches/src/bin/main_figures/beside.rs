@@ -41,7 +41,10 @@ pub(crate) fn realtime(bench: &Bench) -> Result<Measured> {
     };
     let compared = compare(&daemon, &how, &bench.quiet)?;
     let kept_pct = compared.bulk_kept_pct(how.rate_hz);
-    Ok((vec![compared.p99_x(), compared.extra_ms(999.0), kept_pct], compared.details()))
+    Ok((
+        vec![compared.p99_x(), compared.extra_ms(999.0), kept_pct],
+        compared.details(),
+    ))
 }
 
 /// The same with suspension between layers; and, for contrast, with none, and with bulk work in a second thread of
@@ -89,7 +92,11 @@ pub(crate) fn high(bench: &Bench) -> Result<Measured> {
 
 /// REALTIME digits while bulk work saturates every core, the client's too.
 pub(crate) fn all_cores(bench: &Bench) -> Result<Measured> {
-    let cores: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    let cores: Vec<usize> = core_affinity::get_core_ids()
+        .unwrap_or_default()
+        .iter()
+        .map(|core| core.id)
+        .collect();
     let daemon = with_bulk_model(bench.daemon(Mode::Lanes, &cores)?)?;
     daemon.register(DIGITS, &models::digits())?;
     let urgent = models::ask_digits("realtime")?;

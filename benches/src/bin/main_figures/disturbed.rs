@@ -33,7 +33,9 @@ pub(crate) fn by_loading(bench: &Bench) -> Result<Measured> {
     let (mut quiet, mut disturbed, mut loads, mut rounds) = (Seen::default(), Seen::default(), 0, Vec::new());
     for round in 0..bench.rounds() {
         let before = bench.quiet.turn(&[daemon.id()], || ask(2 * round))?;
-        let (during, count) = bench.quiet.turn(&[daemon.id()], || while_loading(&daemon, || ask(2 * round + 1)))?;
+        let (during, count) = bench
+            .quiet
+            .turn(&[daemon.id()], || while_loading(&daemon, || ask(2 * round + 1)))?;
         rounds.push(during.latency.per_mille_ms(990.0) / before.latency.per_mille_ms(990.0));
         quiet.extend(&before);
         disturbed.extend(&during);

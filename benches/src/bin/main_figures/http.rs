@@ -35,11 +35,16 @@ pub(crate) fn over_in_process(bench: &Bench) -> Result<Measured> {
     let request = models::ask_digits("realtime")?;
     let (mut http, mut served, mut process) = (Samples::default(), Samples::default(), Samples::default());
     for _ in 0..bench.rounds() {
-        let (latency, total) =
-            bench.quiet.turn(&[daemon.id()], || pinned(bench.client, || calls(&daemon, &request)))?;
+        let (latency, total) = bench.quiet.turn(&[daemon.id()], || {
+            pinned(bench.client, || calls(&daemon, &request))
+        })?;
         http.extend(&latency);
         served.extend(&total);
-        process.extend(&bench.quiet.turn(&[daemon.id()], || pinned(bench.server, in_process))?);
+        process.extend(
+            &bench
+                .quiet
+                .turn(&[daemon.id()], || pinned(bench.server, in_process))?,
+        );
     }
     let extra_us = (http.per_mille_ms(500.0) - process.per_mille_ms(500.0)) * 1e3;
     let details = json!({
@@ -52,10 +57,12 @@ pub(crate) fn over_in_process(bench: &Bench) -> Result<Measured> {
 
 fn pinned<T: Send>(cpu: usize, measure: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name(String::from("urgent")).spawn_scoped(scope, move || {
-            core_affinity::set_for_current(CoreId { id: cpu });
-            measure()
-        })?;
+        let thread = std::thread::Builder::new()
+            .name(String::from("urgent"))
+            .spawn_scoped(scope, move || {
+                core_affinity::set_for_current(CoreId { id: cpu });
+                measure()
+            })?;
         thread.join().expect("the measuring thread does not panic")
     })
 }
@@ -100,8 +107,12 @@ fn in_process() -> Result<Samples> {
 fn bind(session: &Session) -> Result<IoBinding> {
     let mut binding = session.create_binding()?;
     for input in Zoo::Digits.inputs(Size::Full, 1, models::SEED) {
-        let numbers: Vec<f32> =
-            input.data.chunks_exact(4).filter_map(|word| word.try_into().ok()).map(f32::from_le_bytes).collect();
+        let numbers: Vec<f32> = input
+            .data
+            .chunks_exact(4)
+            .filter_map(|word| word.try_into().ok())
+            .map(f32::from_le_bytes)
+            .collect();
         let value = ort::value::Tensor::from_array((input.shape.clone(), numbers))?;
         binding.bind_input(input.name.as_str(), &value)?;
     }
@@ -121,7 +132,10 @@ pub(crate) fn over_compute(bench: &Bench) -> Result<Measured> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("body.json");
     std::fs::write(&file, &body)?;
-    let headers = [("content-type", "application/json"), ("x-mlos-priority", "realtime")];
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-mlos-priority", "realtime"),
+    ];
     let path = models::inference(VISION_ID);
     let ask = |body: &str| Arc::new(Request::post(&path, &headers, body.as_bytes()));
     let (narrow_request, wide_request) = (ask(&body), ask(&wide));
@@ -132,7 +146,11 @@ pub(crate) fn over_compute(bench: &Bench) -> Result<Measured> {
                 pinned(bench.client, || vision_calls(&daemon, request))
             })?);
         }
-        curl.extend(&bench.quiet.turn(&[daemon.id()], || curl_calls(&daemon, &path, &file))?);
+        curl.extend(
+            &bench
+                .quiet
+                .turn(&[daemon.id()], || curl_calls(&daemon, &path, &file))?,
+        );
     }
     let details = json!({
         "ours": ours.summary(),
@@ -141,7 +159,10 @@ pub(crate) fn over_compute(bench: &Bench) -> Result<Measured> {
         "body_bytes": body.len(),
         "body_bytes_17_digits": wide.len(),
     });
-    Ok((vec![ours.per_mille_ms(500.0).max(curl.per_mille_ms(500.0))], details))
+    Ok((
+        vec![ours.per_mille_ms(500.0).max(curl.per_mille_ms(500.0))],
+        details,
+    ))
 }
 
 /// Latencies less the computation.
@@ -159,7 +180,10 @@ fn vision_calls(daemon: &Daemon, request: &Request) -> Result<Samples> {
 }
 
 fn compute(answer: &Answer) -> Result<Duration> {
-    answer.number("compute_us").map(Duration::from_micros).context("the answer has no compute_us")
+    answer
+        .number("compute_us")
+        .map(Duration::from_micros)
+        .context("the answer has no compute_us")
 }
 
 /// As a user types it: a process and a connection for each, and `Expect: 100-continue` where curl sends that.
@@ -169,7 +193,13 @@ fn curl_calls(daemon: &Daemon, path: &str, body: &Path) -> Result<Samples> {
     for call in 0..=VISION_CALLS {
         let output = Command::new("curl")
             .args(["-sS", "--fail-with-body", "-H", "content-type: application/json"])
-            .args(["-H", "x-mlos-priority: realtime", "-w", "\n%{time_total}", "--data-binary"])
+            .args([
+                "-H",
+                "x-mlos-priority: realtime",
+                "-w",
+                "\n%{time_total}",
+                "--data-binary",
+            ])
             .arg(format!("@{}", body.display()))
             .arg(&url)
             .output()

@@ -18,7 +18,9 @@ const IDLE: Duration = Duration::from_secs(10);
 pub(crate) fn start_and_idle(bench: &Bench) -> Result<Measured> {
     let mut starts_ms = Vec::new();
     for _ in 0..STARTS {
-        let daemon = bench.quiet.turn(&[], || bench.daemon(Mode::Lanes, &[bench.server]))?;
+        let daemon = bench
+            .quiet
+            .turn(&[], || bench.daemon(Mode::Lanes, &[bench.server]))?;
         starts_ms.push(daemon.started_in.as_secs_f64() * 1e3);
     }
     let daemon = bench.daemon(Mode::Lanes, &[bench.server])?;

@@ -2,6 +2,7 @@
 //! figures. Progress goes to standard error; the last line of standard output is one JSON object.
 //!
 //! Every ratio is taken on one daemon, A and B in turn; the samples of all rounds count together.
+#![forbid(unsafe_code)]
 
 mod beside;
 mod disturbed;
@@ -138,7 +139,10 @@ fn main() -> ExitCode {
 
 fn options() -> Result<Options> {
     let cores = core_affinity::get_core_ids().context("the processors are unknown")?;
-    let (first, last) = (cores.first().context("there is no processor")?, &cores[cores.len() - 1]);
+    let (first, last) = (
+        cores.first().context("there is no processor")?,
+        &cores[cores.len() - 1],
+    );
     let mut bench = Bench {
         mlosd: beside_this_program("mlosd")?,
         quick: false,
@@ -155,10 +159,16 @@ fn options() -> Result<Options> {
             "--only" => only = value()?.split(',').map(str::to_owned).collect(),
             "--mlosd" => bench.mlosd = PathBuf::from(value()?),
             "--patience" => patience_s = Some(value()?.parse().context("--patience is not a number")?),
-            _ => bail!("unknown flag {flag}; there are --quick, --only ID,…, --mlosd PATH, --patience SECONDS"),
+            _ => {
+                bail!("unknown flag {flag}; there are --quick, --only ID,…, --mlosd PATH, --patience SECONDS")
+            }
         }
     }
-    if let Some(unknown) = only.iter().find(|id| !GROUPS.iter().any(|group| group.is_wanted(std::slice::from_ref(*id)))) {
+    if let Some(unknown) = only.iter().find(|id| {
+        !GROUPS
+            .iter()
+            .any(|group| group.is_wanted(std::slice::from_ref(*id)))
+    }) {
         let ids: Vec<&str> = GROUPS.iter().flat_map(|group| group.figures).copied().collect();
         bail!("there is no figure {unknown}; there are {}", ids.join(" "));
     }
@@ -175,7 +185,10 @@ fn beside_this_program(name: &str) -> Result<PathBuf> {
 
 impl Group {
     fn is_wanted(&self, only: &[String]) -> bool {
-        only.is_empty() || only.iter().any(|id| id == self.name || self.figures.contains(&id.as_str()))
+        only.is_empty()
+            || only
+                .iter()
+                .any(|id| id == self.name || self.figures.contains(&id.as_str()))
     }
 }
 
