@@ -196,6 +196,21 @@ impl Client {
         Ok(answer)
     }
 
+    /// Whether an answer, or its beginning, has come already.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn is_answered(&mut self) -> Result<bool> {
+        let connection = self.connection.as_mut().ok_or(ErrorKind::NotConnected)?;
+        connection.get_ref().set_nonblocking(true)?;
+        let found = connection.fill_buf().map(|bytes| !bytes.is_empty());
+        connection.get_ref().set_nonblocking(false)?;
+        match found {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            other => other,
+        }
+    }
+
     /// Whether the server has closed the connection, which is waited for.
     ///
     /// # Errors

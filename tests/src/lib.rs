@@ -9,6 +9,9 @@
 //! The programs are those of this build: [`binary()`] has cargo build them when they are older than their sources. The
 //! variable `MLOS_TESTS_BIN_DIR` names a folder with others to test instead, as they are.
 //!
+//! More variables make a run longer than the one that everybody does every time: `MLOS_TESTS_KILLS` (15 by default),
+//! with `MLOS_TESTS_SEED` for other moments of them, and `MLOS_TESTS_CONNECTIONS` (10,000).
+//!
 //! It is not a client library: it panics where anything is not as it should be, as the tests that use it would.
 
 #![forbid(unsafe_code)]

@@ -506,3 +506,22 @@ fn a_drain_has_an_end() {
     assert_eq!(daemon.wait().code(), Some(1));
     assert!(daemon.log().contains("draining"), "{}", daemon.log());
 }
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut daemon = Daemon::start(&Options::default());
+    let id = daemon.serve(&Package::affine("test/slow", "1", "busy_us 10000"));
+    let mut client = daemon.client();
+    let rows: Vec<[f64; 1]> = vec![[1.0]; 10_000];
+    let body = json!({ "x": rows }).to_string();
+    client
+        .send("POST", &format!("/models/{id}/inference"), &[], body.as_bytes())
+        .unwrap();
+    until("it runs", || (daemon.model(&id, "runs") > 0).then_some(()));
+    daemon.terminate();
+    until("it drains", || daemon.log().contains("draining").then_some(()));
+    let start = std::time::Instant::now();
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(1));
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}

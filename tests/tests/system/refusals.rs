@@ -422,7 +422,7 @@ fn model_files_that_are_broken() {
     assert_serves(&mut client);
 }
 
-/// A plugin runs in this process: one that ends it, ends it. One that fails, in whichever way, costs its caller only.
+/// A plugin that fails, in whichever way, costs its caller only.
 #[test]
 fn a_plugin_that_misbehaves_costs_its_caller_only() {
     let (daemon, mut client) = daemon();
@@ -461,4 +461,22 @@ fn a_plugin_that_misbehaves_costs_its_caller_only() {
         let model = daemon.wait_loaded(&format!("test/{behave}"));
         assert_eq!(model["state"], "failed", "{model}");
     }
+}
+
+/// A plugin runs in the daemon's process, for now: one that crashes takes the daemon along. What was registered is there
+/// again at the next start, and nobody's request runs into the same plugin by itself.
+#[test]
+fn a_plugin_that_crashes_ends_the_daemon_and_not_the_registry() {
+    let (mut daemon, mut client) = daemon();
+    let id = daemon.serve(&Package::affine("test/abort", "1", "behave abort"));
+    let body = json!({ "x": [[1, 2]] }).to_string();
+    let path = format!("/models/{id}/inference");
+    assert!(client.try_ask("POST", &path, &[], body.as_bytes()).is_err());
+    let status = daemon.wait();
+    assert!(!status.success(), "{status}");
+    let daemon = Daemon::start_in(daemon.kill(), &Options::default());
+    for id in ["test/matrix", "test/bert", &id] {
+        daemon.wait_ready(id);
+    }
+    assert_serves(&mut daemon.client());
 }
