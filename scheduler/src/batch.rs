@@ -47,7 +47,8 @@ impl Policy {
         let entry = self.slots.get(leader);
         let state = self.models.get(entry.job.model);
         let rows = self.part_rows(state, entry.rows_left(), class, self.now_ns);
-        let joins = rows == entry.rows_left() && state.model.max_batch_rows > rows;
+        // A job that has begun has outputs of its own to go on with, so it shares a run with nobody.
+        let joins = entry.rows_done == 0 && rows == entry.rows_left() && state.model.max_batch_rows > rows;
         let rows_max = if joins {
             self.joined_rows_max(state, class)
         } else {
