@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use async_channel::Receiver;
 use mlos_api::PluginStatus;
 use mlos_plugin_host::Plugins;
 use mlos_tensor_mem::{Pool, PoolConfig};
-use tracing::{error, info};
+use tracing::info;
 
 use crate::actor::{Mailbox, mailbox, supervise};
 use crate::config::{EngineConfig, PreemptionMode};
 use crate::executor::{self, ExecutorConfig};
 use crate::metrics::ShardCounters;
-use crate::preprocess::PreprocessActor;
+use crate::preprocess::{Preprocess, PreprocessActor};
 use crate::registry::control::Wiring;
 use crate::registry::loader::Loader;
 use crate::registry::{Control, Request, Store};
@@ -26,13 +26,18 @@ use crate::topology::{self, Cpu};
 use crate::weaken::{Strength, weaken_current_thread};
 use crate::{Error, Node, clock, limits};
 
-/// What all shards share, read-only but for the two flags.
+/// How often a shard that is to end looks whether it may.
+const FINISH_TICK: Duration = Duration::from_millis(5);
+
+/// What all shards share, read-only but for its flags.
 pub(crate) struct Shared {
     pub version: String,
     pub plugins: Vec<PluginStatus>,
     pub preemption: PreemptionMode,
     pub seats: Vec<Seat>,
     draining: AtomicBool,
+    /// Shards whose edges have not ended. Until they have, any shard may be given work by any other.
+    serving: AtomicUsize,
     /// Closed when edges are to stop.
     stop: async_channel::Sender<()>,
     stopped: Receiver<()>,
@@ -59,12 +64,30 @@ impl Shared {
     pub async fn stopping(&self) {
         let _ = self.stopped.recv().await;
     }
+
+    /// Resolves when no shard can give this one work any more, and it has done all that it was given.
+    async fn finish(&self, shard: &Shard) {
+        self.serving.fetch_sub(1, Ordering::Relaxed);
+        while self.serving.load(Ordering::Relaxed) > 0 || !shard.is_idle() {
+            executor::sleep(FINISH_TICK).await;
+        }
+        // The registry may be waiting for an answer; after this it is told that nobody is here.
+        let inbox = &shard.peers[shard.index].inbox;
+        inbox.close();
+        while !inbox.is_empty() {
+            executor::sleep(FINISH_TICK).await;
+        }
+    }
 }
 
 /// The running engine.
 pub struct Engine {
     shared: Arc<Shared>,
     shards: Vec<JoinHandle<()>>,
+    /// The threads beside the shards; each ends when its mailbox is closed.
+    beside: Vec<JoinHandle<()>>,
+    registry: Mailbox<Request>,
+    preprocess: Mailbox<Preprocess>,
 }
 
 impl Engine {
@@ -93,6 +116,7 @@ impl Engine {
             preemption: config.preemption,
             seats,
             draining: AtomicBool::new(false),
+            serving: AtomicUsize::new(cpus.len()),
             stop,
             stopped,
             started: clock::now(),
@@ -113,16 +137,23 @@ impl Engine {
             };
             let (registry, preprocess) = (registry.clone(), preprocess.clone());
             let (shared, serve) = (shared.clone(), serve.clone());
-            shards.push(start_shard(parts, move |shard| {
+            shards.push(start_shard(parts, move |shard| async move {
                 let _ = shared.seats[shard.index].lanes.set(shard.lane_names());
-                serve(Node::new(shard, registry, preprocess, shared))
+                serve(Node::new(shard.clone(), registry, preprocess, shared.clone())).await;
+                shared.finish(&shard).await;
             })?);
         }
-        start_preprocessing(preprocess_inbox)?;
         let inboxes = peers.into_iter().map(|peer| peer.inbox).collect();
-        start_registry(&config, store, plugins, inboxes, registry, registry_inbox)?;
+        let mut beside = start_registry(&config, store, plugins, inboxes, registry.clone(), registry_inbox)?;
+        beside.push(start_preprocessing(preprocess_inbox)?);
         info!(cpus = ?cpus.iter().map(|cpu| cpu.index).collect::<Vec<_>>(), preemption = config.preemption.name(), "serving");
-        Ok(Self { shared, shards })
+        Ok(Self {
+            shared,
+            shards,
+            beside,
+            registry,
+            preprocess,
+        })
     }
 
     /// Says *draining* from now on, so that whoever balances load sends no more. Everything is still answered.
@@ -131,18 +162,30 @@ impl Engine {
     }
 
     /// Makes the edges stop accepting and finish what they have, and waits for it at most this long. True if all did.
+    ///
+    /// Then the threads beside the shards end: the registry closes its file, and the loader is inside no plugin any
+    /// more when the process ends and takes their libraries down.
     pub fn stop(self, patience: Duration) -> bool {
         self.drain();
         self.shared.stop.close();
         let until = clock::now() + patience;
-        while clock::now() < until {
-            if self.shards.iter().all(JoinHandle::is_finished) {
-                return true;
-            }
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
-        false
+        let answered = join(self.shards, until);
+        self.registry.close();
+        self.preprocess.close();
+        join(self.beside, until);
+        answered
     }
+}
+
+/// Waits for threads. False if one is still running at that time, or panicked.
+fn join(threads: Vec<JoinHandle<()>>, until: Duration) -> bool {
+    while !threads.iter().all(JoinHandle::is_finished) {
+        if clock::now() >= until {
+            return false;
+        }
+        std::thread::park_timeout(FINISH_TICK);
+    }
+    threads.into_iter().all(|thread| thread.join().is_ok())
 }
 
 fn open_store(state_dir: &Path) -> Result<Store, Error> {
@@ -202,16 +245,21 @@ fn start_shard<F: Future<Output = ()> + 'static>(
         cpu: parts.cpu.index,
         name: name.clone(),
     };
-    executor::run_on(config, move || async move {
-        match Shard::start(parts) {
-            Ok(shard) => {
-                shard.informed().await;
-                serve(shard).await;
-            }
-            Err(reason) => error!(%reason, "a shard could not be started"),
-        }
-    })
-    .map_err(|source| Error::Start { what: name, source })
+    let (started, outcome) = std::sync::mpsc::sync_channel(1);
+    let thread = executor::run_on(config, move || async move {
+        let shard = match Shard::start(parts) {
+            Ok(shard) => shard,
+            Err(reason) => return drop(started.send(Err(reason))),
+        };
+        let _ = started.send(Ok(()));
+        shard.informed().await;
+        serve(shard).await;
+    });
+    let ended = |_| std::io::Error::other("its thread ended while starting");
+    thread
+        .and_then(|thread| Ok((thread, outcome.recv().map_err(ended)?)))
+        .map_err(|source| Error::Start { what: name, source })
+        .and_then(|(thread, started)| started.map(|()| thread))
 }
 
 /// Runs a future on a thread of its own, this strong.
@@ -219,21 +267,20 @@ fn start_thread<F: Future<Output = ()>>(
     name: &str,
     strength: Strength,
     main: impl FnOnce() -> F + Send + 'static,
-) -> Result<(), Error> {
+) -> Result<JoinHandle<()>, Error> {
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
             let _ = weaken_current_thread(strength);
             futures_lite::future::block_on(main());
         })
-        .map(drop)
         .map_err(|source| Error::Start {
             what: name.to_owned(),
             source,
         })
 }
 
-fn start_preprocessing(inbox: Receiver<crate::preprocess::Preprocess>) -> Result<(), Error> {
+fn start_preprocessing(inbox: Receiver<Preprocess>) -> Result<JoinHandle<()>, Error> {
     start_thread("mlos-prepare", Strength::Nice(5), || async move {
         supervise("preprocessing", inbox, || PreprocessActor).await;
     })
@@ -246,12 +293,12 @@ fn start_registry(
     shards: Vec<Mailbox<ShardMessage>>,
     registry: Mailbox<Request>,
     inbox: Receiver<Request>,
-) -> Result<(), Error> {
+) -> Result<Vec<JoinHandle<()>>, Error> {
     let (loader, orders) = mailbox(limits::LOAD_QUEUE_MAX);
-    let (own, settings, loading) = (registry.clone(), config.clone(), plugins.clone());
-    start_thread("mlos-loader", Strength::Batch, move || async move {
+    let (own, settings, loads) = (registry.clone(), config.clone(), plugins.clone());
+    let loading = start_thread("mlos-loader", Strength::Batch, move || async move {
         supervise("loader", orders, || Loader {
-            plugins: loading.clone(),
+            plugins: loads.clone(),
             registry: own.clone(),
             cache_dir: settings.state_dir.join("cache"),
             slice_target_us: settings.slice_target_us,
@@ -269,12 +316,13 @@ fn start_registry(
         loader,
         own: registry,
     };
-    start_thread("mlos-registry", Strength::Nice(5), move || async move {
+    let control = start_thread("mlos-registry", Strength::Nice(5), move || async move {
         supervise("registry", inbox, || {
             let mut control = Control::new(wiring.clone());
             futures_lite::future::block_on(control.restore());
             control
         })
         .await;
-    })
+    })?;
+    Ok(vec![loading, control])
 }

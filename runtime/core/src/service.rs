@@ -1,6 +1,6 @@
 //! The engine as the edges of one core see it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,6 +26,10 @@ use crate::{clock, executor};
 /// Bytes of text that are tokenised where they arrive; more goes to the preprocessing thread.
 const TEXT_INLINE_BYTES: usize = 1024;
 
+/// How long a large body may keep its core from looking for I/O: what an urgent request may have to wait for it. A look
+/// costs a fifth of it.
+const BREATH_EVERY_NS: u64 = 100_000;
+
 /// One core's handle to the engine. Cloning is cheap.
 #[derive(Clone)]
 pub struct Node {
@@ -34,6 +38,8 @@ pub struct Node {
     preprocess: Mailbox<Preprocess>,
     shared: Arc<Shared>,
     random: Rc<RefCell<u64>>,
+    /// When this core last looked for I/O on behalf of a large body.
+    breathed_ns: Rc<Cell<u64>>,
 }
 
 impl Node {
@@ -50,6 +56,7 @@ impl Node {
             preprocess,
             shared,
             random: Rc::new(RefCell::new(seed)),
+            breathed_ns: Rc::default(),
         }
     }
 
@@ -155,29 +162,18 @@ impl Node {
     async fn run(&self, submission: Submission) -> Reply {
         let target = self.choose_shard(&submission);
         let (reply, answer) = oneshot::channel();
-        let undo = if target == self.shard.index {
-            let job = self.shard.submit(submission, None, reply);
-            Undo {
-                shard: &self.shard,
-                what: Some(Held::Own(job)),
-            }
+        let here = |submission, reply| Held::Own(self.shard.submit(submission, None, reply));
+        let held = if target == self.shard.index {
+            here(submission, reply)
         } else {
-            let ticket = self.shard.next_ticket();
-            let message = ShardMessage::Submit {
-                ticket,
-                submission: Box::new(submission),
-                reply,
-            };
-            if self.shard.peers[target].inbox.try_send(message).is_err() {
-                return Err(Error::Overloaded {
-                    what: "the inbox of a core".to_owned(),
-                    retry_after_ms: 10,
-                });
+            match self.shard.hand_over(target, submission, reply) {
+                Ok(ticket) => Held::Foreign { target, ticket },
+                Err((submission, reply)) => here(*submission, reply),
             }
-            Undo {
-                shard: &self.shard,
-                what: Some(Held::Foreign { target, ticket }),
-            }
+        };
+        let undo = Undo {
+            shard: &self.shard,
+            what: Some(held),
         };
         let outcome = answer.await;
         undo.keep();
@@ -235,21 +231,27 @@ impl Service for Node {
     }
 
     async fn breathe(&self) {
-        executor::yield_to_io().await;
+        let now_ns = clock::now_ns();
+        if now_ns.saturating_sub(self.breathed_ns.get()) >= BREATH_EVERY_NS {
+            executor::yield_to_io().await;
+            self.breathed_ns.set(clock::now_ns());
+        }
     }
 
     async fn infer(&self, request: InferRequest) -> Result<InferResponse, Error> {
         let arrived_ns = clock::now_ns();
         let entry = self.shard.snapshot.borrow().find_ready(&request.model)?.clone();
-        let graph = entry.graph(request.component.as_deref())?.clone();
-        let ticket = Ticket::new(&graph);
-        let class = request.class.unwrap_or(entry.detail.class_default);
+        let ticket = Ticket::new(entry.graph(request.component.as_deref())?);
+        let detail = entry.detail.clone();
+        let class = request.class.unwrap_or(detail.class_default);
         let tensors = self.tensors(&entry, request.inputs).await?;
+        // Of the graph, only the ticket is kept from here on: whatever lives longer than it might have to unload.
+        drop(entry);
         let Bound {
             work,
             rows,
             shape_key,
-        } = graph.bind(tensors, &request.outputs)?;
+        } = ticket.graph().bind(tensors, &request.outputs)?;
         let deadline_ns = request.deadline.map(|deadline| {
             arrived_ns.saturating_add(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX))
         });
@@ -266,11 +268,12 @@ impl Service for Node {
             arrival: Arrival::New,
         };
         let Done {
+            ticket,
             outputs,
             timing,
             class,
         } = self.run(submission).await?;
-        let names = &graph.model.info().outputs;
+        let names = &ticket.graph().model.info().outputs;
         let wanted = |name: &String| request.outputs.is_empty() || request.outputs.contains(name);
         let outputs = outputs
             .into_iter()
@@ -281,7 +284,7 @@ impl Service for Node {
             })
             .collect();
         Ok(InferResponse {
-            model: entry.detail.model.clone(),
+            model: detail.model.clone(),
             outputs,
             timing,
             class,

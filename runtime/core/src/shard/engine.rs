@@ -8,14 +8,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures_channel::oneshot;
 use mlos_api::{Class, Error, Timing};
 use mlos_plugin_host::ErrorKind;
-use mlos_scheduler::{Decision, Dispatch, Event, JobId, Member, Thread, Why};
+use mlos_scheduler::{Decision, Dispatch, Event, JobId, Member, ModelIndex, Thread, Why};
 use smallvec::SmallVec;
 use tracing::trace;
 
 use super::job::{Arrival, Done, Job, Reply, Submission};
 use super::lane::Command;
 use super::run::{Ended, Load, Run};
-use super::{Shard, front};
+use super::{Input, Shard, front};
 use crate::class::{from_policy, on_miss, to_policy};
 use crate::config::PreemptionMode;
 use crate::metrics::bump;
@@ -89,13 +89,22 @@ impl Shard {
 
     /// Tells the policy what happened, and does what it says. A panic in here starts the shard's state anew.
     pub fn feed(&self, event: Event) {
-        self.events.borrow_mut().push_back(event);
+        self.take_in(Input::Event(event));
+    }
+
+    /// Tells the policy that a model is gone. What it decides on that account is done like everything else.
+    pub fn remove_model(&self, model: ModelIndex) {
+        self.take_in(Input::Remove(model));
+    }
+
+    fn take_in(&self, input: Input) {
+        self.inputs.borrow_mut().push_back(input);
         if self.feeding.replace(true) {
             return;
         }
         let carried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            while let Some(event) = self.next_event() {
-                for action in self.decide(event) {
+            while let Some(input) = self.next_input() {
+                for action in self.decide(input) {
                     self.carry_out(action);
                 }
             }
@@ -108,15 +117,24 @@ impl Shard {
         self.share_bulk();
     }
 
-    fn next_event(&self) -> Option<Event> {
-        self.events.borrow_mut().pop_front()
+    fn next_input(&self) -> Option<Input> {
+        self.inputs.borrow_mut().pop_front()
     }
 
-    fn decide(&self, event: Event) -> SmallVec<[Action; 4]> {
+    /// Comes next, after what has been said before.
+    fn say_next(&self, event: Event) {
+        self.inputs.borrow_mut().push_back(Input::Event(event));
+    }
+
+    fn decide(&self, input: Input) -> SmallVec<[Action; 4]> {
         let mut policy = self.policy.borrow_mut();
-        let decisions = policy.on(clock::now_ns(), event);
-        trace!(shard = self.index, ?event, decisions = ?decisions.as_slice());
-        self.tick_epoch.set(self.tick_epoch.get() + 1);
+        let now_ns = clock::now_ns();
+        let decisions = match input {
+            Input::Event(event) => policy.on(now_ns, event),
+            Input::Remove(model) => policy.remove_model(now_ns, model),
+        };
+        trace!(shard = self.index, ?input, decisions = ?decisions.as_slice());
+        self.tick_ns.set(u64::MAX);
         decisions
             .iter()
             .map(|decision| {
@@ -149,7 +167,7 @@ impl Shard {
             Decision::Dropped { job } => self.dropped(job),
             Decision::Finished { job } => self.finished(job),
             // A loaded model's memory is resident on its node: there is nothing to bring closer yet.
-            Decision::Prefetch { model } => self.events.borrow_mut().push_back(Event::Prefetched { model }),
+            Decision::Prefetch { model } => self.say_next(Event::Prefetched { model }),
             Decision::IdleUntil { at_ns } => self.tick_at(at_ns),
         }
     }
@@ -191,6 +209,10 @@ impl Shard {
                 .get_mut(member.job)
                 .expect("the policy dispatches jobs that have not ended");
             job.parts += 1;
+            // Of a job that moved to another shard, the word that its client has gone may have been lost on the way.
+            if job.reply.is_canceled() {
+                self.say_next(Event::Cancel { job: member.job });
+            }
             let whole = member.rows == job.rows.max(1);
             (
                 job.work
@@ -207,7 +229,9 @@ impl Shard {
         let works = members.iter().map(|member| {
             let (work, whole) = take(member);
             debug_assert!(whole, "the policy joins whole jobs");
-            (work, member.rows as usize)
+            // Not the policy's count, to which a job of no rows is one of one row.
+            let rows = work.rows().unwrap_or(member.rows as usize);
+            (work, rows)
         });
         Load::Joined(works.collect())
     }
@@ -252,11 +276,16 @@ impl Shard {
         }
     }
 
-    /// The front's run always stands at a checkpoint when somebody else has the front to say so.
+    /// The front's run always stands at a checkpoint when somebody else has the front to say so. Unless it was run
+    /// whole: then it has ended before the policy could know.
     fn preempt(&self, thread: Thread) {
+        let threads = self.threads.borrow();
+        let Some(run) = &threads[thread.index()].running else {
+            return;
+        };
         if thread == Thread::FRONT {
-            self.events.borrow_mut().push_back(Event::Checkpoint { thread });
-        } else if let Some(run) = &self.threads.borrow()[thread.index()].running {
+            self.say_next(Event::Checkpoint { thread });
+        } else {
             self.lane(thread).signal().preempt(run.seq);
         }
     }
@@ -280,16 +309,29 @@ impl Shard {
         }
     }
 
+    /// The run that a thread says has ended. None where the shard has been started anew since: nobody waits for it.
+    fn take_run(&self, thread: Thread, seq: u64) -> Option<Run> {
+        let running = &mut self.threads.borrow_mut()[thread.index()].running;
+        running.take_if(|run| run.seq == seq)
+    }
+
+    /// A thread panicked in its run, and what it held is gone.
+    pub fn lost(&self, thread: Thread, seq: u64) {
+        let Some(run) = self.take_run(thread, seq) else {
+            return;
+        };
+        for member in &run.members {
+            if let Some(job) = self.jobs.borrow_mut().get_mut(member.job) {
+                job.failure = Some(Error::Internal("the thread that ran it panicked".to_owned()));
+            }
+        }
+        self.feed(Event::Failed { thread });
+    }
+
     /// A thread says that its run has ended.
     pub fn ended(&self, thread: Thread, seq: u64, ended: Ended) {
-        let run = {
-            let mut threads = self.threads.borrow_mut();
-            let running = &mut threads[thread.index()].running;
-            match running.take_if(|run| run.seq == seq) {
-                Some(run) => run,
-                // The shard has been started anew since; nobody waits for this.
-                None => return,
-            }
+        let Some(run) = self.take_run(thread, seq) else {
+            return;
         };
         let failure = ended.result.as_ref().err().map(plugin_error);
         let share_ns = ended.compute_ns / run.members.len().max(1) as u64;
@@ -363,6 +405,7 @@ impl Shard {
             parts: job.parts,
         };
         let _ = job.reply.send(Ok(Done {
+            ticket: job.ticket,
             outputs,
             timing,
             class: job.class,
@@ -418,16 +461,35 @@ impl Shard {
         }
     }
 
+    /// Has the policy woken at this time. It says so again after every event, so a timer that is due earlier serves
+    /// for this too: it is set again when it rings.
     fn tick_at(&self, at_ns: u64) {
-        let epoch = self.tick_epoch.get();
+        self.tick_ns.set(at_ns);
+        if at_ns < self.timer_ns.get() {
+            self.set_timer(at_ns);
+        }
+    }
+
+    fn set_timer(&self, at_ns: u64) {
         let Some(shard) = self.me.upgrade() else { return };
+        self.timer_ns.set(at_ns);
         let wait = std::time::Duration::from_nanos(at_ns.saturating_sub(clock::now_ns()));
         executor::spawn(async move {
             executor::sleep(wait).await;
-            if shard.tick_epoch.get() == epoch {
-                shard.feed(Event::Tick);
-            }
+            shard.rung(at_ns);
         });
+    }
+
+    fn rung(&self, at_ns: u64) {
+        if self.timer_ns.get() != at_ns {
+            return;
+        }
+        self.timer_ns.set(u64::MAX);
+        match self.tick_ns.get() {
+            u64::MAX => {}
+            due_ns if due_ns <= clock::now_ns() => self.feed(Event::Tick),
+            due_ns => self.set_timer(due_ns),
+        }
     }
 
     fn publish_gauges(&self) {

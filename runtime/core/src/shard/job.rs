@@ -42,6 +42,8 @@ pub(crate) type Reply = Result<Done, Error>;
 /// A finished job.
 #[derive(Debug)]
 pub(crate) struct Done {
+    /// The job's own: so the graph is not unloaded before the answer has been made of the outputs.
+    pub ticket: Ticket,
     /// One for each output of the graph; none where it was not asked for.
     pub outputs: OutputTensors,
     pub timing: Timing,
@@ -90,6 +92,11 @@ impl Jobs {
         *generation = generation.wrapping_add(1);
         *place = Some(job);
         JobId(u64::from(*generation) << 32 | u64::from(slot))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.free.len() == self.slots.len()
     }
 
     pub fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {

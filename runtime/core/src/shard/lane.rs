@@ -3,6 +3,7 @@
 //! The kernel hands the core over when the front wakes, so nothing in here needs to be short. A lane runs one call
 //! at a time and keeps at most one suspended call per class; it does what its front says and decides nothing.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use mlos_api::Class;
 use mlos_plugin_host::{Checkpoint, Gate, Verdict};
 use mlos_scheduler::Thread;
 use mlos_tensor_mem::Pool;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::run::{Ended, Load, Progress, Running};
 use crate::weaken::{Strength, weaken_current_thread};
@@ -49,6 +50,8 @@ pub(crate) enum What {
     Checkpoint,
     /// The call has ended.
     Ended(Box<Ended>),
+    /// The lane panicked in it. What it held is gone.
+    Lost,
 }
 
 /// Asks a running call for something at its next checkpoint: a run's number and what is asked, in one word, so that
@@ -153,6 +156,7 @@ impl Lane {
                     signal: shared,
                     current: None,
                     aside: Default::default(),
+                    seq: 0,
                 };
                 worker.serve(&inbox);
             })
@@ -177,7 +181,7 @@ impl Lane {
     /// Tells the lane. It never has more than a few commands waiting, since it is told only what its state allows.
     pub fn tell(&self, command: Command) {
         if self.commands.send(command).is_err() {
-            tracing::error!("a lane's thread has ended");
+            error!("a lane's thread has ended");
         }
     }
 
@@ -193,28 +197,39 @@ struct Worker {
     signal: Arc<Signal>,
     current: Option<Running>,
     aside: [Option<Running>; 4],
+    /// The run that it computes, or computed last.
+    seq: u64,
 }
 
 impl Worker {
     fn serve(mut self, inbox: &Receiver<Command>) {
         while let Ok(command) = inbox.recv() {
-            match command {
-                Command::Start { seq, load } => self.start(seq, load),
-                Command::Continue => self.advance(),
-                Command::Suspend(class) => self.aside[class] = self.current.take(),
-                Command::Resume(class) => {
-                    self.current = self.aside[class].take();
-                    self.advance();
-                }
-                Command::Forget => {
-                    self.current = None;
-                    self.aside = Default::default();
-                }
+            // A panic costs one run: whoever waits for it is told, and the lane takes the next.
+            if catch_unwind(AssertUnwindSafe(|| self.obey(command))).is_err() {
+                error!("a lane panicked; the run that it computed is lost");
+                self.report(self.seq, What::Lost);
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Start { seq, load } => self.start(seq, load),
+            Command::Continue => self.advance(),
+            Command::Suspend(class) => self.aside[class] = self.current.take(),
+            Command::Resume(class) => {
+                self.current = self.aside[class].take();
+                self.advance();
+            }
+            Command::Forget => {
+                self.current = None;
+                self.aside = Default::default();
             }
         }
     }
 
     fn start(&mut self, seq: u64, load: Load) {
+        self.seq = seq;
         let gate = Rc::new(LaneGate {
             signal: self.signal.clone(),
             seq,
@@ -233,6 +248,7 @@ impl Worker {
             return;
         };
         let seq = running.seq;
+        self.seq = seq;
         match running.resume() {
             Progress::Suspended(standing) => {
                 self.signal.clear(seq);

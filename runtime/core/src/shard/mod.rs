@@ -16,7 +16,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use async_channel::Receiver;
+use async_channel::{Receiver, TrySendError};
 use futures_channel::oneshot;
 use mlos_api::{Class, Error};
 use mlos_scheduler::{Event, JobId, ModelIndex, Policy, Thread};
@@ -70,6 +70,15 @@ struct ThreadState {
     aside: [Option<run::Run>; 4],
 }
 
+/// What the policy is told.
+#[derive(Debug, Clone, Copy)]
+enum Input {
+    /// Something happened.
+    Event(Event),
+    /// A model is gone.
+    Remove(ModelIndex),
+}
+
 /// One core's engine.
 pub(crate) struct Shard {
     pub index: usize,
@@ -87,10 +96,13 @@ pub(crate) struct Shard {
     graphs: RefCell<HashMap<ModelIndex, Arc<Graph>>>,
     /// Jobs that came from other shards, by the ticket these know them by.
     foreign: RefCell<HashMap<u64, JobId>>,
-    events: RefCell<VecDeque<Event>>,
+    inputs: RefCell<VecDeque<Input>>,
     feeding: Cell<bool>,
     next_seq: Cell<u64>,
-    tick_epoch: Cell<u64>,
+    /// When the policy wants a tick; `u64::MAX` for never.
+    tick_ns: Cell<u64>,
+    /// When the earliest timer rings; `u64::MAX` if none is set.
+    timer_ns: Cell<u64>,
     next_ticket: Cell<u64>,
     /// Closed when the first snapshot has come.
     informed: (async_channel::Sender<()>, Receiver<()>),
@@ -139,10 +151,11 @@ impl Shard {
             front: front::Front::default(),
             graphs: RefCell::default(),
             foreign: RefCell::default(),
-            events: RefCell::default(),
+            inputs: RefCell::default(),
             feeding: Cell::new(false),
             next_seq: Cell::new(1),
-            tick_epoch: Cell::new(0),
+            tick_ns: Cell::new(u64::MAX),
+            timer_ns: Cell::new(u64::MAX),
             next_ticket: Cell::new(0),
             informed: async_channel::bounded(1),
             me: me.clone(),
@@ -170,7 +183,7 @@ impl Shard {
     }
 
     /// A ticket for a job that another shard is to run.
-    pub fn next_ticket(&self) -> u64 {
+    fn next_ticket(&self) -> u64 {
         self.next_ticket.set(self.next_ticket.get() + 1);
         (self.index as u64) << 48 | self.next_ticket.get()
     }
@@ -217,7 +230,7 @@ impl Shard {
 
     fn retire(&self, models: &[ModelIndex]) {
         for index in models {
-            self.policy.borrow_mut().remove_model(clock::now_ns(), *index);
+            self.remove_model(*index);
             self.graphs.borrow_mut().remove(index);
         }
     }
@@ -229,9 +242,14 @@ impl Shard {
             shard = self.index,
             "the shard's engine panicked; its jobs are answered with an error, and it starts anew"
         );
-        self.events.take();
+        self.inputs.take();
         *self.policy.borrow_mut() = Policy::new(self.config.policy());
-        *self.threads.borrow_mut() = Default::default();
+        let threads = self.threads.take();
+        for (lane, state) in self.lanes.iter().zip(&threads[1..]) {
+            if let Some(run) = &state.running {
+                lane.signal().cancel(run.seq);
+            }
+        }
         self.foreign.borrow_mut().clear();
         self.front.forget();
         self.lanes
@@ -258,7 +276,7 @@ impl Shard {
                 && peer.node == node
                 && peer.counters.bulk_idle.swap(false, Ordering::Relaxed)
         };
-        let Some((_, thief)) = self.peers.iter().enumerate().find(idle) else {
+        let Some((target, thief)) = self.peers.iter().enumerate().find(idle) else {
             return;
         };
         let taken = self
@@ -266,7 +284,8 @@ impl Shard {
             .borrow_mut()
             .take_queued(clock::now_ns(), mlos_scheduler::Class::Batch);
         let Some(job) = taken.and_then(|taken| self.jobs.borrow_mut().remove(taken.id)) else {
-            return;
+            // What is queued is short, and runs on the front. The idle one stays so: it may hear of nothing else.
+            return thief.counters.bulk_idle.store(true, Ordering::Relaxed);
         };
         if let Some(foreign) = job.foreign {
             self.foreign.borrow_mut().remove(&foreign);
@@ -295,18 +314,42 @@ impl Shard {
             arrived_ns,
             arrival: Arrival::Adopted,
         };
+        if let Err((submission, reply)) = self.hand_over(target, submission, reply) {
+            self.submit(*submission, None, reply);
+        }
+    }
+
+    /// Gives a job to another shard. Returns the ticket that it has there, or the job where that shard's inbox is full.
+    pub fn hand_over(
+        &self,
+        target: usize,
+        submission: Submission,
+        reply: oneshot::Sender<Reply>,
+    ) -> Result<u64, (Box<Submission>, oneshot::Sender<Reply>)> {
+        let ticket = self.next_ticket();
         let message = ShardMessage::Submit {
-            ticket: self.next_ticket(),
+            ticket,
             submission: Box::new(submission),
             reply,
         };
-        if let Err(refused) = thief.inbox.try_send(message)
-            && let ShardMessage::Submit {
-                submission, reply, ..
-            } = refused.into_inner()
+        match self.peers[target]
+            .inbox
+            .try_send(message)
+            .map_err(TrySendError::into_inner)
         {
-            self.submit(*submission, None, reply);
+            Err(ShardMessage::Submit {
+                submission, reply, ..
+            }) => Err((submission, reply)),
+            _ => Ok(ticket),
         }
+    }
+
+    /// Whether nothing runs here, waits, or is on its way: what a shard waits for before it ends.
+    pub fn is_idle(&self) -> bool {
+        let rests = |state: &ThreadState| state.running.is_none() && state.aside.iter().all(Option::is_none);
+        self.jobs.borrow().is_empty()
+            && self.peers[self.index].inbox.is_empty()
+            && self.threads.borrow().iter().all(rests)
     }
 
     /// A lane's call stands at a checkpoint.
@@ -366,6 +409,7 @@ impl Actor for Reports {
         match what {
             lane::What::Checkpoint => self.0.checkpoint(thread, seq),
             lane::What::Ended(ended) => self.0.ended(thread, seq, *ended),
+            lane::What::Lost => self.0.lost(thread, seq),
         }
     }
 }
