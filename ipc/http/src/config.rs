@@ -1,9 +1,10 @@
 //! What the daemon decides about the edge, and what one core's connections share.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::Limits;
+use crate::limits::BODY_SPARE_BYTES_MAX;
 
 /// Settings of the HTTP edge.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,8 @@ pub struct Edge {
     pub(crate) config: Config,
     connections: Cell<usize>,
     body_bytes: Cell<u64>,
+    /// The memory of a body that has been decoded, for the next one.
+    spare: RefCell<Vec<u8>>,
 }
 
 impl Edge {
@@ -55,6 +58,23 @@ impl Edge {
         })
     }
 
+    /// Memory for a body of so many bytes, that of an earlier one if there is any: what the kernel has to give anew it
+    /// clears page by page, which takes longer than receiving the body.
+    pub(crate) fn body_buffer(&self, bytes: usize) -> Vec<u8> {
+        let mut buffer = self.spare.take();
+        buffer.clear();
+        buffer.reserve(bytes);
+        buffer
+    }
+
+    /// Keeps the larger of this memory and what is kept already.
+    pub(crate) fn keep(&self, buffer: Vec<u8>) {
+        let mut kept = self.spare.borrow_mut();
+        if buffer.capacity() > kept.capacity() && buffer.capacity() <= BODY_SPARE_BYTES_MAX {
+            *kept = buffer;
+        }
+    }
+
     /// A share of the memory for bodies, given back on drop.
     pub(crate) fn share(&self) -> Share<'_> {
         Share { edge: self, bytes: 0 }
@@ -77,6 +97,10 @@ pub(crate) struct Share<'a> {
 }
 
 impl Share<'_> {
+    pub(crate) const fn edge(&self) -> &Edge {
+        self.edge
+    }
+
     /// Takes what is missing to `bytes`; false where that does not fit.
     pub(crate) fn grow_to(&mut self, bytes: u64) -> bool {
         let missing = bytes.saturating_sub(self.bytes);

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use http::header::ALLOW;
 use http::request::Parts;
 use http::{HeaderValue, Request};
@@ -125,8 +124,8 @@ const fn yes() -> bool {
 }
 
 async fn register<S: Service, T: Timer>(desk: &Desk<S, T>, body: Incoming) -> Result<Answer, Refusal> {
-    let bytes: Bytes = receive(desk, body).await?.bytes;
-    let body: RegisterBody = serde_json::from_slice(&bytes)
+    let received = receive(desk, body).await?;
+    let body: RegisterBody = serde_json::from_slice(&received.bytes)
         .map_err(|error| Error::InvalidArgument(format!("the body is not a registration: {error}")))?;
     let registered = desk
         .service

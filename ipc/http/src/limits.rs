@@ -42,6 +42,9 @@ pub(crate) const READ_BUFFER_BYTES_MAX: usize = 256 << 10;
 /// Set aside for a body at once because its client announced it. Above that, memory follows what really arrives.
 pub(crate) const BODY_RESERVE_BYTES_MAX: u64 = 8 << 20;
 
+/// Memory of one decoded body that a core keeps for the next; that of larger ones goes back to the system.
+pub(crate) const BODY_SPARE_BYTES_MAX: usize = 32 << 20;
+
 /// Read and thrown away after an early answer, so that the client sees the answer and not a reset connection.
 pub(crate) const LINGER_BYTES_MAX: u64 = 16 << 20;
 

@@ -18,7 +18,16 @@ use crate::watch::{Phase, Watch};
 /// A whole body, and what it holds of the memory for bodies.
 pub(crate) struct Received<'a> {
     pub(crate) bytes: Bytes,
-    _share: Share<'a>,
+    share: Share<'a>,
+}
+
+impl Drop for Received<'_> {
+    fn drop(&mut self) {
+        // An image that is still being decoded elsewhere keeps its memory.
+        if self.bytes.is_unique() {
+            self.share.edge().keep(std::mem::take(&mut self.bytes).into());
+        }
+    }
 }
 
 /// Receives a body.
@@ -44,7 +53,7 @@ pub(crate) async fn receive<'a, S: Service, T: Timer>(
     let reserve = announced
         .unwrap_or(0)
         .clamp(first.len() as u64, BODY_RESERVE_BYTES_MAX.max(first.len() as u64));
-    let mut whole = Vec::with_capacity(usize::try_from(reserve).unwrap_or(0));
+    let mut whole = desk.edge.body_buffer(usize::try_from(reserve).unwrap_or(0));
     let mut next = Some(first);
     while let Some(bytes) = next {
         take(desk, &mut share, (whole.len() + bytes.len()) as u64)?;
@@ -77,7 +86,7 @@ fn take<S, T>(desk: &Desk<S, T>, share: &mut Share<'_>, total: u64) -> Result<()
 fn finished<'a, S, T: Timer>(desk: &Desk<S, T>, bytes: Bytes, share: Share<'a>) -> Received<'a> {
     desk.watch.set_unread(false);
     desk.watch.enter(Phase::Running);
-    Received { bytes, _share: share }
+    Received { bytes, share }
 }
 
 /// The next piece; none at the end.
