@@ -25,9 +25,9 @@ pub trait Actor {
 
 /// Runs actors made by `make` on the messages of `inbox`, until every sender is gone.
 ///
-/// # Panics
-/// When the actor has panicked [`limits::RESTARTS_MAX`] times within [`limits::RESTART_WINDOW_MS`]: then restarting
-/// does not help, and a daemon that says so is better than one that seems to work.
+/// Ends the process when the actor has panicked more than [`limits::RESTARTS_MAX`] times within
+/// [`limits::RESTART_WINDOW_MS`]: then restarting does not help, and a daemon that ends is better than one that seems
+/// to work.
 pub async fn supervise<A: Actor>(name: &str, inbox: Receiver<A::Message>, mut make: impl FnMut() -> A) {
     let mut actor = make();
     let mut restarts = Restarts::default();
@@ -41,10 +41,10 @@ pub async fn supervise<A: Actor>(name: &str, inbox: Receiver<A::Message>, mut ma
                 actor = name,
                 "panicked; it starts anew, and the caller of this message gets an error"
             );
-            assert!(
-                restarts.admit(clock::now_ns() / 1_000_000),
-                "actor {name} panics on every message"
-            );
+            if !restarts.admit(clock::now_ns() / 1_000_000) {
+                error!(actor = name, "panics on every message; the process gives up");
+                std::process::abort();
+            }
             actor = make();
         }
     }

@@ -6,8 +6,6 @@ pub const GRAPHS_MAX: usize = 1024;
 pub const VERSIONS_MAX: usize = 64;
 /// Jobs queued per class and shard before the answer is *overloaded*.
 pub const QUEUE_JOBS_MAX: usize = 4096;
-/// Jobs of one shard, queued and running.
-pub const JOBS_MAX: usize = 4 * QUEUE_JOBS_MAX + 64;
 /// Messages that wait for one shard from other threads.
 pub const INBOX_MAX: usize = 8192;
 /// Reports of lanes that wait for their front: each lane has one job, and at most one suspended beside it.
@@ -18,8 +16,9 @@ pub const LANE_COMMANDS_MAX: usize = 8;
 pub const PREPROCESS_QUEUE_MAX: usize = 1024;
 /// Commands that wait for the registry.
 pub const CONTROL_QUEUE_MAX: usize = 256;
-/// Loads that wait for the loader; each registration takes one.
-pub const LOAD_QUEUE_MAX: usize = GRAPHS_MAX;
+/// Orders that wait for the loader: each graph may wait to be loaded, and another to be unloaded in its place. The
+/// registry never finds it full, so the two never wait for each other.
+pub const LOAD_QUEUE_MAX: usize = 2 * GRAPHS_MAX;
 /// How often an actor is restarted within [`RESTART_WINDOW_MS`] before the process gives up.
 pub const RESTARTS_MAX: usize = 100;
 /// See [`RESTARTS_MAX`].

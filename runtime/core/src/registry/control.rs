@@ -48,6 +48,8 @@ pub(crate) enum Request {
 struct Loading {
     ticket: u64,
     activate: bool,
+    /// Places that it will take in the table of models.
+    graphs: usize,
 }
 
 /// The registry's actor.
@@ -126,7 +128,8 @@ impl Control {
             loading: BTreeMap::new(),
             retiring: Vec::new(),
             free: (0..indices).rev().map(ModelIndex).collect(),
-            next_ticket: 0,
+            // Not from 0: what the loader was asked by a predecessor that panicked is not taken for an answer.
+            next_ticket: clock::now_ns(),
         }
     }
 
@@ -134,7 +137,10 @@ impl Control {
     pub async fn restore(&mut self) {
         let contents = match self.store.contents() {
             Ok(contents) => contents,
-            Err(reason) => return error!(%reason, "the registry could not be read; it starts empty"),
+            Err(reason) => {
+                error!(%reason, "the registry could not be read; it starts empty");
+                return self.publish().await;
+            }
         };
         for (id, active) in contents.active {
             let versions = self.snapshot.models.entry(id).or_default();
@@ -149,7 +155,9 @@ impl Control {
                 manifest_path: record.manifest_path.clone(),
                 activate: false,
             };
-            match Package::read(&request) {
+            let package = Package::read(&request);
+            let room = |package: &Package| self.check_room(&model, package.executables.len());
+            match package.and_then(|package| room(&package).map(|()| package)) {
                 Ok(package) => self.load(package, false).await,
                 Err(reason) => {
                     let detail = ModelDetail {
@@ -167,8 +175,12 @@ impl Control {
         self.publish().await;
     }
 
-    async fn register(&mut self, request: RegisterRequest) -> Result<Registered, Error> {
+    async fn register(&mut self, mut request: RegisterRequest) -> Result<Registered, Error> {
         let activate = request.activate;
+        // The record outlives this process, and the folder that it was started in.
+        for path in std::iter::once(&mut request.path).chain(&mut request.manifest_path) {
+            *path = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+        }
         let package = Package::read(&request)?;
         let model = package.model.clone();
         let plugin = self.plugin_of(&package)?;
@@ -178,6 +190,8 @@ impl Control {
         {
             if activate && state == LifecycleState::Ready {
                 self.activate(&model).await?;
+            } else if activate && let Some(loading) = self.loading.get_mut(&model) {
+                loading.activate = true;
             }
             return Ok(Registered {
                 model,
@@ -232,12 +246,14 @@ impl Control {
     }
 
     fn check_room(&self, model: &ModelRef, graphs: usize) -> Result<(), Error> {
-        let versions = self
-            .snapshot
-            .models
-            .get(&model.id)
-            .map_or(0, |versions| versions.entries.len());
-        if self.free.len() < graphs {
+        let known = self.snapshot.models.get(&model.id);
+        let is_new = |versions: &&Versions| {
+            let version = model.version.as_ref();
+            version.is_none_or(|version| !versions.entries.contains_key(version))
+        };
+        let versions = known.filter(is_new).map_or(0, |versions| versions.entries.len());
+        let coming: usize = self.loading.values().map(|loading| loading.graphs).sum();
+        if self.free.len() < coming + graphs {
             return Err(Error::Overloaded {
                 what: "the table of models".to_owned(),
                 retry_after_ms: 1_000,
@@ -255,7 +271,13 @@ impl Control {
         let model = package.model.clone();
         self.next_ticket += 1;
         let ticket = self.next_ticket;
-        self.loading.insert(model.clone(), Loading { ticket, activate });
+        let graphs = package.executables.len();
+        let loading = Loading {
+            ticket,
+            activate,
+            graphs,
+        };
+        self.loading.insert(model.clone(), loading);
         self.fingerprints
             .insert(model.clone(), package.fingerprint.clone());
         let serving = self
@@ -292,6 +314,13 @@ impl Control {
             .loading
             .remove(&model)
             .is_some_and(|loading| loading.activate);
+        // There was room when it was asked for, but what it was to replace may still be in use.
+        let fits = |loaded: &Loaded| self.free.len() >= loaded.models.len();
+        let result = result.and_then(|loaded| {
+            fits(&loaded)
+                .then_some(loaded)
+                .ok_or_else(|| "the table of models is full".to_owned())
+        });
         match result {
             Ok(loaded) => self.serve(&model, *loaded, activate).await,
             Err(reason) => {
@@ -334,9 +363,6 @@ impl Control {
         let Ok(entry) = self.snapshot.find(model) else {
             return;
         };
-        if self.free.len() < models.len() {
-            return error!(%model, "the table of models is full");
-        }
         let detail = ModelDetail {
             state: LifecycleState::Ready,
             failure: None,
@@ -356,7 +382,7 @@ impl Control {
             .into_iter()
             .zip(policies)
             .map(|(loaded, policy)| {
-                let index = self.free.pop().expect("there is room, as was just checked");
+                let index = self.free.pop().expect("there is room, as `loaded` has checked");
                 Arc::new(Graph::new(index, loaded, policy, self.own.clone()))
             })
             .collect::<Vec<_>>();
@@ -378,8 +404,10 @@ impl Control {
                 .as_ref()
                 .is_none_or(|active| !versions.entries.contains_key(active))
         });
-        if activate || none_active {
-            self.set_active(model);
+        if (activate || none_active)
+            && let Err(reason) = self.set_active(model)
+        {
+            error!(%model, %reason, "could not become the active version");
         }
         self.publish().await;
         if is_new {
@@ -407,25 +435,29 @@ impl Control {
             }
         };
         self.snapshot.find_ready(&wanted)?;
-        self.set_active(&wanted);
+        self.set_active(&wanted)?;
         self.publish().await;
         Ok(wanted)
     }
 
-    fn set_active(&mut self, model: &ModelRef) {
+    /// Recorded first: what is not on disk is not said to be so.
+    fn set_active(&mut self, model: &ModelRef) -> Result<(), Error> {
         let Some(versions) = self.snapshot.models.get_mut(&model.id) else {
-            return;
+            return Ok(());
         };
-        if versions.active != model.version {
-            versions.previous = std::mem::replace(&mut versions.active, model.version.clone());
+        if versions.active == model.version {
+            return Ok(());
         }
         let active = Active {
-            version: versions.active.clone(),
-            previous: versions.previous.clone(),
+            version: model.version.clone(),
+            previous: versions.active.clone(),
         };
-        if let Err(reason) = self.store.set_active(&model.id, &active) {
-            error!(%model, %reason, "the active version could not be recorded");
-        }
+        self.store
+            .set_active(&model.id, &active)
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        versions.active = active.version;
+        versions.previous = active.previous;
+        Ok(())
     }
 
     async fn scan(&mut self) -> Result<ScanReport, Error> {

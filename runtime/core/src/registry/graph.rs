@@ -213,9 +213,12 @@ fn shape_key(inputs: &[Option<NamedTensor>]) -> u64 {
     let mut key = OFFSET;
     let mut mix = |value: u64| key = (key ^ value).wrapping_mul(PRIME);
     for input in inputs {
-        let dims = input
-            .as_ref()
-            .map_or(&[][..], |input| input.tensor.shape().dims());
+        let Some(input) = input else {
+            // No rank is as high, so one that is left out is not taken for a scalar.
+            mix(u64::MAX);
+            continue;
+        };
+        let dims = input.tensor.shape().dims();
         mix(dims.len() as u64);
         dims.iter().skip(1).for_each(|size| mix(*size as u64));
     }

@@ -1,6 +1,7 @@
 //! Loads and unloads off the hot path, on a thread that is weaker than every front.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,7 +57,10 @@ impl Actor for Loader {
     async fn handle(&mut self, order: Order) {
         match order {
             Order::Load { ticket, package } => {
-                let result = self.load(&package).map(Box::new);
+                // The registry waits for an answer, whatever happens in a plugin or a tokenizer.
+                let result = catch_unwind(AssertUnwindSafe(|| self.load(&package)))
+                    .unwrap_or_else(|_| Err("the loader panicked; the log has the reason".to_owned()))
+                    .map(Box::new);
                 if let Err(reason) = &result {
                     warn!(model = %package.model, reason, "could not be loaded");
                 }
@@ -197,7 +201,7 @@ fn policy(info: &ModelInfo, serving: &Serving) -> mlos_scheduler::Model {
         } else {
             0
         },
-        max_queue_delay_ns: serving.max_queue_delay_us.unwrap_or(0) * 1_000,
+        max_queue_delay_ns: serving.max_queue_delay_us.unwrap_or(0).saturating_mul(1_000),
         splittable: info.rows_independent,
         // A loaded model's memory is resident: nothing has to be brought closer before its turn.
         prefetch_lead_ns: 0,

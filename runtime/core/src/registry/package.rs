@@ -1,6 +1,7 @@
 //! From a folder to what can be loaded: which model it is, which files run, how it wants to be served.
 
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use axon_package::detect::{self, Format as FileFormat};
 use axon_package::manifest::{Priority, Role};
@@ -98,16 +99,15 @@ impl Package {
         };
         let version = asked.version.clone().unwrap_or_else(|| BARE_VERSION.to_owned());
         let format = format_of(path)?;
-        let modified = meta
+        let changed_ns = meta
             .modified()
             .ok()
-            .and_then(|time| time.elapsed().ok())
-            .map_or(0, |ago| ago.as_secs());
-        let changed = crate::clock::wall_ms() / 1_000 - modified.min(crate::clock::wall_ms() / 1_000);
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+            .map_or(0, |since| since.as_nanos());
         let fingerprint = fingerprint(&[
             path.as_os_str().as_encoded_bytes(),
             &meta.len().to_le_bytes(),
-            &changed.to_le_bytes(),
+            &changed_ns.to_le_bytes(),
         ]);
         Ok(Self {
             model: ModelRef {
