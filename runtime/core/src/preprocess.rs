@@ -230,6 +230,7 @@ impl ImageStep {
             configured
                 .map(|number| number as i64)
                 .or((declared > 0).then_some(declared))
+                .filter(|side| *side > 0)
         };
         let width = side("width", width).ok_or_else(|| fault("its width is not declared"))?;
         let height = side("height", height).ok_or_else(|| fault("its height is not declared"))?;
@@ -284,22 +285,13 @@ impl ImageStep {
         } else {
             [images.len(), height, width, self.channels]
         };
-        let mut pixels = Vec::with_capacity(images.len() * self.channels * width * height);
-        for bytes in images {
-            self.append(bytes, &mut pixels)?;
-        }
+        // Before anything is decoded: the pool bounds what many images together may take.
         let loan = pool
             .loan(self.dtype, Shape::new(&dims).map_err(memory)?)
             .map_err(memory)?;
         let filled = match self.dtype {
-            DType::F32 => fill(loan, &pixels),
-            DType::U8 => fill(
-                loan,
-                &pixels
-                    .iter()
-                    .map(|pixel| pixel.clamp(0.0, 255.0) as u8)
-                    .collect::<Vec<_>>(),
-            ),
+            DType::F32 => self.write(loan, images, |pixel| pixel),
+            DType::U8 => self.write(loan, images, |pixel| pixel.clamp(0.0, 255.0) as u8),
             other => {
                 return Err(Error::Unsupported(format!(
                     "images become float32 or uint8, not {}",
@@ -311,6 +303,23 @@ impl ImageStep {
             name: self.input.clone(),
             tensor: filled?,
         }])
+    }
+
+    fn write<T: Element>(
+        &self,
+        loan: TensorUninit,
+        images: &[Bytes],
+        convert: impl Fn(f32) -> T,
+    ) -> Result<Tensor, Error> {
+        let mut writer = loan.writer::<T>().map_err(memory)?;
+        let mut pixels = Vec::new();
+        for bytes in images {
+            pixels.clear();
+            self.append(bytes, &mut pixels)?;
+            let converted: Vec<T> = pixels.iter().map(|pixel| convert(*pixel)).collect();
+            writer.extend_from_slice(&converted).map_err(|_| too_many())?;
+        }
+        Ok(writer.finish().map_err(memory)?.freeze())
     }
 
     /// To the model's size: stretched, or scaled and cut out of the middle.
@@ -389,12 +398,12 @@ impl ImageStep {
 
 fn fill<T: Element>(loan: TensorUninit, values: &[T]) -> Result<Tensor, Error> {
     let mut writer = loan.writer::<T>().map_err(memory)?;
-    if writer.extend_from_slice(values).is_err() {
-        return Err(Error::Internal(
-            "preprocessing made more values than its shape has".to_owned(),
-        ));
-    }
+    writer.extend_from_slice(values).map_err(|_| too_many())?;
     Ok(writer.finish().map_err(memory)?.freeze())
+}
+
+fn too_many() -> Error {
+    Error::Internal("preprocessing made more values than its shape has".to_owned())
 }
 
 fn check_rows(rows: usize) -> Result<(), Error> {
