@@ -8,8 +8,8 @@ pub const VERSIONS_MAX: usize = 64;
 pub const QUEUE_JOBS_MAX: usize = 4096;
 /// Messages that wait for one shard from other threads.
 pub const INBOX_MAX: usize = 8192;
-/// Reports of lanes that wait for their front: each lane has one job, and at most one suspended beside it.
-pub const REPORTS_MAX: usize = 64;
+/// Reports of one lane that wait for its front: it has one run at a time, and those of a front that started anew.
+pub const LANE_REPORTS_MAX: usize = 64;
 /// Commands that wait for one lane: a job, and a word about it.
 pub const LANE_COMMANDS_MAX: usize = 8;
 /// Jobs that wait for the thread that decodes images.

@@ -510,13 +510,17 @@ impl Shard {
         self.counters
             .predictions_false_alarm
             .store(score.false_alarms, Relaxed);
+        self.counters.bulk_idle.store(self.is_bulk_idle(), Relaxed);
+    }
+
+    /// Whether the thread that runs BATCH work has nothing to run.
+    pub fn is_bulk_idle(&self) -> bool {
         let bulk = if self.lanes.is_empty() {
             Thread::FRONT
         } else {
             Thread::lane_of(mlos_scheduler::Class::Batch)
         };
-        let idle = self.threads.borrow()[bulk.index()].running.is_none();
-        self.counters.bulk_idle.store(idle, Relaxed);
+        self.threads.borrow()[bulk.index()].running.is_none()
     }
 }
 

@@ -2,19 +2,26 @@
 //!
 //! The kernel hands the core over when the front wakes, so nothing in here needs to be short. A lane runs one call
 //! at a time and keeps at most one suspended call per class; it does what its front says and decides nothing.
+//!
+//! **Front and lane share no lock.** A lane can lose its core at any instruction and, while anything else wants the
+//! core, not get it back for seconds; a front that waited for a lock of its lane would wait as long. So they speak
+//! over rings of one writer and one reader, where neither ever waits for a step of the other.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, Thread as ThreadHandle};
 
-use async_channel::Sender as ReportSender;
+use atomic_waker::AtomicWaker;
 use core_affinity::CoreId;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::bounded;
 use mlos_api::Class;
 use mlos_plugin_host::{Checkpoint, Gate, Verdict};
 use mlos_scheduler::Thread;
 use mlos_tensor_mem::Pool;
+use rtrb::{Consumer, Producer, RingBuffer};
 use tracing::{error, warn};
 
 use super::run::{Ended, Load, Progress, Running};
@@ -114,8 +121,11 @@ impl Gate for LaneGate {
 /// The front's end of a lane. The lane's thread ends when this is dropped and its call is over.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    commands: Sender<Command>,
+    /// None once it is dropped: then the lane finds its ring abandoned.
+    commands: RefCell<Option<Producer<Command>>>,
+    reports: RefCell<Consumer<Report>>,
     signal: Arc<Signal>,
+    thread: ThreadHandle,
     /// What the kernel granted.
     pub strength: Strength,
 }
@@ -130,9 +140,10 @@ const fn strength_of(class: Class) -> Strength {
 }
 
 impl Lane {
-    /// Starts the lane of a class on a processor.
-    pub fn start(cpu: usize, class: Class, pool: Pool, reports: ReportSender<Report>) -> Result<Self, Error> {
-        let (commands, inbox) = bounded(limits::LANE_COMMANDS_MAX);
+    /// Starts the lane of a class on a processor. It rings `bell` when it has something to report.
+    pub fn start(cpu: usize, class: Class, pool: Pool, bell: Arc<AtomicWaker>) -> Result<Self, Error> {
+        let (commands, inbox) = RingBuffer::new(limits::LANE_COMMANDS_MAX);
+        let (outbox, reports) = RingBuffer::new(limits::LANE_REPORTS_MAX);
         let (granted_tx, granted_rx) = bounded(1);
         let signal = Arc::new(Signal::default());
         let thread = Thread::lane_of(crate::class::to_policy(class));
@@ -142,7 +153,7 @@ impl Lane {
             what: format!("lane {name}"),
             source,
         };
-        std::thread::Builder::new()
+        let spawned = thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
                 if !core_affinity::set_for_current(CoreId { id: cpu }) {
@@ -152,13 +163,14 @@ impl Lane {
                 let worker = Worker {
                     thread,
                     pool,
-                    reports,
+                    outbox,
+                    bell,
                     signal: shared,
                     current: None,
                     aside: Default::default(),
                     seq: 0,
                 };
-                worker.serve(&inbox);
+                worker.serve(inbox);
             })
             .map_err(fault)?;
         let strength = granted_rx
@@ -172,17 +184,30 @@ impl Lane {
             );
         }
         Ok(Self {
-            commands,
+            commands: RefCell::new(Some(commands)),
+            reports: RefCell::new(reports),
             signal,
+            thread: spawned.thread().clone(),
             strength,
         })
     }
 
     /// Tells the lane. It never has more than a few commands waiting, since it is told only what its state allows.
     pub fn tell(&self, command: Command) {
-        if self.commands.send(command).is_err() {
-            error!("a lane's thread has ended");
+        let mut commands = self.commands.borrow_mut();
+        let told = commands
+            .as_mut()
+            .is_some_and(|commands| commands.push(command).is_ok());
+        debug_assert!(told, "a lane is told only what its state allows");
+        if !told {
+            error!("a lane could not be told what to do");
         }
+        self.thread.unpark();
+    }
+
+    /// What the lane has to report.
+    pub fn hear(&self) -> Option<Report> {
+        self.reports.borrow_mut().pop().ok()
     }
 
     pub fn signal(&self) -> &Signal {
@@ -190,10 +215,18 @@ impl Lane {
     }
 }
 
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.commands.take();
+        self.thread.unpark();
+    }
+}
+
 struct Worker {
     thread: Thread,
     pool: Pool,
-    reports: ReportSender<Report>,
+    outbox: Producer<Report>,
+    bell: Arc<AtomicWaker>,
     signal: Arc<Signal>,
     current: Option<Running>,
     aside: [Option<Running>; 4],
@@ -202,8 +235,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn serve(mut self, inbox: &Receiver<Command>) {
-        while let Ok(command) = inbox.recv() {
+    fn serve(mut self, mut inbox: Consumer<Command>) {
+        while let Some(command) = next(&mut inbox) {
             // A panic costs one run: whoever waits for it is told, and the lane takes the next.
             if catch_unwind(AssertUnwindSafe(|| self.obey(command))).is_err() {
                 error!("a lane panicked; the run that it computed is lost");
@@ -259,17 +292,29 @@ impl Worker {
         }
     }
 
-    fn report(&self, seq: u64, what: What) {
-        if self
-            .reports
-            .send_blocking(Report {
-                thread: self.thread,
-                seq,
-                what,
-            })
-            .is_err()
-        {
-            tracing::debug!("a lane's front has ended");
+    /// There is always room: a lane has one run at a time, and reports its end once.
+    fn report(&mut self, seq: u64, what: What) {
+        let report = Report {
+            thread: self.thread,
+            seq,
+            what,
+        };
+        if self.outbox.push(report).is_err() {
+            error!("a lane could not report");
+        }
+        self.bell.wake();
+    }
+}
+
+/// Waits for the next command. None when the front has ended.
+fn next(inbox: &mut Consumer<Command>) -> Option<Command> {
+    loop {
+        // Looked at first: what was told before the front ended is still found.
+        let ended = inbox.is_abandoned();
+        match inbox.pop() {
+            Ok(command) => return Some(command),
+            Err(_) if ended => return None,
+            Err(_) => thread::park(),
         }
     }
 }

@@ -12,12 +12,17 @@ mod run;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use async_channel::{Receiver, TrySendError};
+use atomic_waker::AtomicWaker;
 use futures_channel::oneshot;
+use futures_lite::FutureExt;
 use mlos_api::{Class, Error};
 use mlos_scheduler::{Event, JobId, ModelIndex, Policy, Thread};
 use mlos_tensor_mem::Pool;
@@ -26,12 +31,12 @@ use tracing::error;
 pub(crate) use engine::plugin_error;
 pub(crate) use job::{Arrival, Done, Reply, Submission};
 
-use crate::actor::{Actor, Mailbox, mailbox, supervise};
+use crate::actor::{Actor, Mailbox, supervise};
 use crate::config::{EngineConfig, PreemptionMode};
 use crate::metrics::ShardCounters;
 use crate::registry::{Graph, Snapshot};
 use crate::topology::Cpu;
-use crate::{clock, executor, limits};
+use crate::{clock, executor};
 
 /// What other threads tell a shard.
 pub(crate) enum ShardMessage {
@@ -130,10 +135,10 @@ impl Shard {
             peers,
             inbox,
         } = parts;
-        let (reports, reported) = mailbox(limits::REPORTS_MAX);
+        let bell = Arc::new(AtomicWaker::new());
         let lanes = if config.preemption == PreemptionMode::Lanes {
             let classes = [Class::High, Class::Normal, Class::Batch];
-            let start = |class| lane::Lane::start(cpu.index, class, pool.clone(), reports.clone());
+            let start = |class| lane::Lane::start(cpu.index, class, pool.clone(), bell.clone());
             classes.into_iter().map(start).collect::<Result<Vec<_>, _>>()?
         } else {
             Vec::new()
@@ -164,9 +169,9 @@ impl Shard {
         });
         let actor = shard.clone();
         executor::spawn(async move { supervise("shard", inbox, || Inbox(actor.clone())).await });
-        let actor = shard.clone();
-        executor::spawn(async move { supervise("lane reports", reported, || Reports(actor.clone())).await });
-        if shard.mode != PreemptionMode::Lanes {
+        if shard.mode == PreemptionMode::Lanes {
+            executor::spawn(listen(shard.clone(), bell));
+        } else {
             executor::spawn_bulk(front::serve(shard.clone()));
         }
         Ok(shard)
@@ -265,9 +270,11 @@ impl Shard {
         }
     }
 
-    /// Gives queued BATCH work to an idle shard of the same node.
+    /// Gives queued BATCH work to an idle shard of the same node. What waits although nothing runs here waits for others
+    /// to join it, and there as here: it would be handed to and fro for ever.
     fn share_bulk(&self) {
-        if self.peers.len() == 1 || self.policy.borrow().queue_len(mlos_scheduler::Class::Batch) == 0 {
+        let queued = self.policy.borrow().queue_len(mlos_scheduler::Class::Batch);
+        if self.peers.len() == 1 || queued == 0 || self.is_bulk_idle() {
             return;
         }
         let node = self.peers[self.index].node;
@@ -399,17 +406,32 @@ impl Actor for Inbox {
     }
 }
 
-struct Reports(Rc<Shard>);
+/// Listens to the lanes. A panic starts the shard's state anew.
+async fn listen(shard: Rc<Shard>, bell: Arc<AtomicWaker>) {
+    while AssertUnwindSafe(take_reports(&shard, &bell))
+        .catch_unwind()
+        .await
+        .is_err()
+    {
+        shard.start_anew();
+    }
+}
 
-impl Actor for Reports {
-    type Message = lane::Report;
-
-    async fn handle(&mut self, report: lane::Report) {
-        let lane::Report { thread, seq, what } = report;
+async fn take_reports(shard: &Shard, bell: &AtomicWaker) {
+    loop {
+        let report = poll_fn(|cx| {
+            // Before the look, so that a report that comes after it rings.
+            bell.register(cx.waker());
+            match shard.lanes.iter().find_map(lane::Lane::hear) {
+                Some(report) => Poll::Ready(report),
+                None => Poll::Pending,
+            }
+        });
+        let lane::Report { thread, seq, what } = report.await;
         match what {
-            lane::What::Checkpoint => self.0.checkpoint(thread, seq),
-            lane::What::Ended(ended) => self.0.ended(thread, seq, *ended),
-            lane::What::Lost => self.0.lost(thread, seq),
+            lane::What::Checkpoint => shard.checkpoint(thread, seq),
+            lane::What::Ended(ended) => shard.ended(thread, seq, *ended),
+            lane::What::Lost => shard.lost(thread, seq),
         }
     }
 }
