@@ -117,7 +117,7 @@ fn bind(session: &Session) -> Result<IoBinding> {
         binding.bind_input(input.name.as_str(), &value)?;
     }
     for output in session.outputs() {
-        binding.bind_output_to_device(output.name(), &session.allocator().memory_info())?;
+        binding.bind_output_to_device(output.name(), session.allocator().memory_info())?;
     }
     Ok(binding)
 }
