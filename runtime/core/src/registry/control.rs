@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axon_package::MANIFEST_NAME;
 use futures_channel::oneshot;
 use mlos_api::{Error, LifecycleState, ModelDetail, ModelRef, RegisterRequest, Registered, ScanReport};
 use mlos_plugin_host::Plugins;
@@ -18,7 +17,7 @@ use mlos_scheduler::ModelIndex;
 use tracing::error;
 
 use super::loader::{Loaded, Order};
-use super::package::Package;
+use super::package::{self, Package};
 use super::snapshot::{Snapshot, Versions};
 use super::store::{Active, Record, Store};
 use super::{Entry, Graph};
@@ -462,7 +461,7 @@ impl Control {
 
     async fn scan(&mut self) -> Result<ScanReport, Error> {
         let mut report = ScanReport::default();
-        for root in find_packages(&self.models_dir) {
+        for root in package::below(&self.models_dir) {
             let request = RegisterRequest {
                 model: None,
                 path: root.clone(),
@@ -579,24 +578,4 @@ fn blank(model: &ModelRef, path: &Path) -> ModelDetail {
         load_ms: 0,
         versions: Vec::new(),
     }
-}
-
-/// Folders with a manifest, below the models folder.
-fn find_packages(root: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut open = vec![(root.to_owned(), 0)];
-    while let Some((folder, depth)) = open.pop() {
-        if found.len() >= limits::SCAN_PACKAGES_MAX {
-            break;
-        }
-        if folder.join(MANIFEST_NAME).is_file() {
-            found.push(folder);
-        } else if depth < limits::SCAN_DEPTH_MAX {
-            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-            let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            open.extend(folders.map(|entry| (entry.path(), depth + 1)));
-        }
-    }
-    found.sort();
-    found
 }

@@ -9,6 +9,8 @@ use axon_package::{MANIFEST_NAME, Manifest};
 use mlos_api::{Class, Error, ModelRef, RegisterRequest};
 use sha2::{Digest, Sha256};
 
+use crate::limits;
+
 /// A version for model files that come without a manifest.
 const BARE_VERSION: &str = "1";
 
@@ -219,4 +221,24 @@ fn fingerprint(parts: &[&[u8]]) -> String {
 
 fn invalid(path: &Path, reason: &dyn std::fmt::Display) -> Error {
     Error::InvalidArgument(format!("{}: {reason}", path.display()))
+}
+
+/// Folders with a manifest, below the models folder.
+pub fn below(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![(root.to_owned(), 0)];
+    while let Some((folder, depth)) = open.pop() {
+        if found.len() >= limits::SCAN_PACKAGES_MAX {
+            break;
+        }
+        if folder.join(MANIFEST_NAME).is_file() {
+            found.push(folder);
+        } else if depth < limits::SCAN_DEPTH_MAX {
+            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            open.extend(folders.map(|entry| (entry.path(), depth + 1)));
+        }
+    }
+    found.sort();
+    found
 }
