@@ -5,6 +5,7 @@
 mod command_line;
 mod connections;
 mod correctness;
+mod disorder;
 mod inputs;
 mod kills;
 mod lifecycle;
