@@ -35,8 +35,10 @@ pub struct Series<'a> {
 pub struct Plot<'a> {
     /// The title.
     pub title: &'a str,
-    /// A line below it: how, and on what.
+    /// A line below it: how it was measured.
     pub subtitle: &'a str,
+    /// A few words at the bottom: on what.
+    pub machine: &'a str,
     /// The curves.
     pub series: &'a [Series<'a>],
 }
@@ -98,7 +100,7 @@ pub fn draw(plot: &Plot<'_>) -> String {
         title = escaped(plot.title),
         subtitle = escaped(plot.subtitle),
     );
-    axes(&mut svg, &scale);
+    axes(&mut svg, &scale, plot.machine);
     let ends: Vec<f64> = curves
         .iter()
         .map(|curve| scale.y(curve.last().map_or(f64::NAN, |end| end.1)))
@@ -136,7 +138,7 @@ fn curve(samples: &Samples) -> Vec<(f64, f64)> {
         .collect()
 }
 
-fn axes(svg: &mut String, scale: &Scale) {
+fn axes(svg: &mut String, scale: &Scale, machine: &str) {
     let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     let mut power = scale.low;
     while power <= scale.high + 0.5 {
@@ -168,10 +170,9 @@ fn axes(svg: &mut String, scale: &Scale) {
     }
     let _ = writeln!(
         svg,
-        "<text class=\"s\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">percentile of latency, from the send to the \
-         whole answer</text>",
-        (LEFT + right) / 2.0,
+        "<text class=\"s\" x=\"{LEFT}\" y=\"{:.1}\">percentile of latency, from the send to the whole answer; {}</text>",
         bottom + 40.0,
+        escaped(machine),
     );
 }
 
@@ -230,6 +231,7 @@ mod tests {
         let svg = draw(&Plot {
             title: "t",
             subtitle: "s",
+            machine: "m",
             series: &series,
         });
         assert!(svg.contains("a &lt;b&gt;"));

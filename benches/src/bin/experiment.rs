@@ -172,9 +172,8 @@ impl Experiment {
         let machine = report::machine();
         let n = rows.iter().map(|row| row.seen.latency.len()).min().unwrap_or(0);
         let subtitle = format!(
-            "digits in class REALTIME, {RATE_HZ} a second, n \u{2265} {n} each, beside ResNet-50 in batches of {BULK_ROWS} on {} core(s) of {}",
+            "digits in class REALTIME, {RATE_HZ} a second, n \u{2265} {n} each, beside ResNet-50 in batches of {BULK_ROWS} on {} core(s)",
             self.seats.daemon.len(),
-            machine["cpu"].as_str().unwrap_or("this machine"),
         );
         let series: Vec<Series<'_>> = rows
             .iter()
@@ -186,6 +185,7 @@ impl Experiment {
         let svg = draw(&Plot {
             title: "An urgent request beside bulk work on its core",
             subtitle: &subtitle,
+            machine: machine["cpu"].as_str().unwrap_or("this machine"),
             series: &series,
         });
         let dir: &Path = &self.options.out;
