@@ -10,8 +10,9 @@ pub const QUEUE_JOBS_MAX: usize = 4096;
 pub const INBOX_MAX: usize = 8192;
 /// Reports of one lane that wait for its front: it has one run at a time, and those of a front that started anew.
 pub const LANE_REPORTS_MAX: usize = 64;
-/// Commands that wait for one lane: a job, and a word about it.
-pub const LANE_COMMANDS_MAX: usize = 8;
+/// Commands that wait for one lane: a job, a word about it, and a word for each time that its front starts anew while the
+/// lane is in one call.
+pub const LANE_COMMANDS_MAX: usize = 8 + 2 * RESTARTS_MAX;
 /// Jobs that wait for the thread that decodes images.
 pub const PREPROCESS_QUEUE_MAX: usize = 1024;
 /// Commands that wait for the registry.

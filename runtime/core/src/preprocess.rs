@@ -122,6 +122,8 @@ impl TextStep {
                 odd.name
             )));
         }
+        // Its thread pool would be as many threads again, started from a front and bound to that one's core.
+        tokenizers::utils::parallelism::set_parallelism(false);
         let mut tokenizer = Tokenizer::from_file(path).map_err(|error| fault(error.to_string()))?;
         let configured = step.config.get("max_length").and_then(|value| value.as_u64());
         let configured = configured.and_then(|length| usize::try_from(length).ok());

@@ -205,6 +205,11 @@ impl Lane {
         self.thread.unpark();
     }
 
+    /// Whether the lane has something to report.
+    pub fn has_report(&self) -> bool {
+        !self.reports.borrow().is_empty()
+    }
+
     /// What the lane has to report.
     pub fn hear(&self) -> Option<Report> {
         self.reports.borrow_mut().pop().ok()

@@ -419,19 +419,34 @@ async fn listen(shard: Rc<Shard>, bell: Arc<AtomicWaker>) {
 
 async fn take_reports(shard: &Shard, bell: &AtomicWaker) {
     loop {
-        let report = poll_fn(|cx| {
-            // Before the look, so that a report that comes after it rings.
-            bell.register(cx.waker());
-            match shard.lanes.iter().find_map(lane::Lane::hear) {
-                Some(report) => Poll::Ready(report),
-                None => Poll::Pending,
+        ring(shard, bell).await;
+        let mut rung_for_nothing = true;
+        while let Some(report) = shard.lanes.iter().find_map(lane::Lane::hear) {
+            rung_for_nothing = false;
+            let lane::Report { thread, seq, what } = report;
+            match what {
+                lane::What::Checkpoint => shard.checkpoint(thread, seq),
+                lane::What::Ended(ended) => shard.ended(thread, seq, *ended),
+                lane::What::Lost => shard.lost(thread, seq),
             }
-        });
-        let lane::Report { thread, seq, what } = report.await;
-        match what {
-            lane::What::Checkpoint => shard.checkpoint(thread, seq),
-            lane::What::Ended(ended) => shard.ended(thread, seq, *ended),
-            lane::What::Lost => shard.lost(thread, seq),
+        }
+        if rung_for_nothing {
+            // A lane that lost its core while it rang: the bell rings until the lane has let go of it.
+            executor::yield_to_io().await;
         }
     }
+}
+
+/// Waits for the bell. It is hung up before the look, so that what is reported after it rings.
+async fn ring(shard: &Shard, bell: &AtomicWaker) {
+    let mut rung = false;
+    poll_fn(|cx| {
+        bell.register(cx.waker());
+        if rung || shard.lanes.iter().any(lane::Lane::has_report) {
+            return Poll::Ready(());
+        }
+        rung = true;
+        Poll::Pending
+    })
+    .await;
 }
