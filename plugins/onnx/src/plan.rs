@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use mlos_smi::TensorSpec;
 
 use crate::graph::{Edit, Model, NodeChange, plain_node};
+use crate::limits::LONGEST_SHARE_PERCENT;
 use crate::timing::Timed;
 use crate::wire::WireError;
 use crate::yield_op;
@@ -26,8 +27,8 @@ pub(crate) struct Cut {
     pub after: Option<String>,
 }
 
-/// Chooses the borders for a slice of `target_us`. `order` is all nodes as they ran, `inputs` the
-/// graph's.
+/// Chooses the borders for a slice of `target_us`, or of most of the longest node where that is longer: whoever waits
+/// may have to wait for that one anyway, and every yield costs. `order` is all nodes as they ran, `inputs` the graph's.
 pub(crate) fn cuts<'a>(
     model: &Model<'a>,
     order: &[Timed],
@@ -35,6 +36,8 @@ pub(crate) fn cuts<'a>(
     target_us: u64,
 ) -> Vec<Cut> {
     let tensors = tensors(model, order, inputs);
+    let longest_us = order.iter().map(|timed| timed.time_us).max().unwrap_or(0);
+    let target_us = target_us.max(longest_us * LONGEST_SHARE_PERCENT / 100);
     let mut cuts = Vec::new();
     let mut slice_us = 0;
     for pair in order.windows(2) {
@@ -237,6 +240,8 @@ mod tests {
     fn yields_stand_where_a_slice_is_full_or_would_overflow() {
         // Everywhere: before B only the graph's input can be held up, and A is waited for.
         check([5, 5, 5, 5], 0, &[(1, 0, Some("a")), (2, 1, None), (3, 0, None)]);
+        // Three of the short ones together are no longer than most of the long one.
+        check([20, 20, 100, 5], 10, &[(2, 1, None), (3, 0, None)]);
         check([5, 5, 5, 5], 10, &[(2, 1, None)]);
         check([5, 5, 5, 5], 100, &[]);
         // The long node would overfill the slice that A began.

@@ -94,10 +94,10 @@ pub(crate) fn splits(model: &Model<'_>, order: &[Timed], target_us: u64) -> Resu
         else {
             continue;
         };
-        // Two slices each: the copy costs the same however many parts there are, but each part costs a yield.
+        // Four slices each: the copy costs the same however many parts there are, but each part costs a yield.
         let parts = timed
             .time_us
-            .div_ceil(2 * target_us.max(1))
+            .div_ceil(4 * target_us.max(1))
             .clamp(2, SPLIT_PARTS_MAX) as usize;
         if let Some((rows, columns)) = matrix
             .shape()

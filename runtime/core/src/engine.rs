@@ -296,7 +296,7 @@ fn start_registry(
 ) -> Result<Vec<JoinHandle<()>>, Error> {
     let (loader, orders) = mailbox(limits::LOAD_QUEUE_MAX);
     let (own, settings, loads) = (registry.clone(), config.clone(), plugins.clone());
-    let loading = start_thread("mlos-loader", Strength::Batch, move || async move {
+    let loading = start_thread("mlos-loader", Strength::Idle, move || async move {
         supervise("loader", orders, || Loader {
             plugins: loads.clone(),
             registry: own.clone(),

@@ -1,10 +1,12 @@
 //! Starts everything, waits for a signal, stops everything.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use mlos_core::{Engine, executor};
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -49,12 +51,24 @@ fn drain(engine: Engine, config: &Config, mut signals: Signals) -> Result<()> {
 }
 
 /// Shards share the port (`SO_REUSEPORT`), which would let a second daemon share it too: so the port is tried alone
-/// first. Port 0 becomes the one that the kernel chose.
+/// first. It is not listened on, or a client could connect to a socket that nobody serves. Port 0 becomes the one that
+/// the kernel chose.
 fn claim(address: SocketAddr) -> Result<SocketAddr> {
-    let alone = TcpListener::bind(address).with_context(|| {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let try_alone = || {
+        let alone = socket(family, SocketType::STREAM, None)?;
+        set_socket_reuseaddr(&alone, true)?;
+        bind(&alone, &address)?;
+        getsockname(&alone)
+    };
+    let claimed = try_alone().with_context(|| {
         format!("cannot listen on {address}; is another mlosd running? --http names another address")
     })?;
-    Ok(alone.local_addr()?)
+    Ok(SocketAddr::try_from(claimed)?)
 }
 
 /// Each connection is a descriptor; the soft limit is often 1024.
