@@ -57,8 +57,11 @@ pub(crate) const DRAFT_AGE_MAX: Duration = Duration::from_secs(3600);
 /// Nodes that the facts about a prepared model name as its longest.
 pub(crate) const LONGEST_NODES_KEPT: usize = 8;
 
-/// Slices are filled up to this part of the longest node.
+/// Slices are filled up to this part of the longest node,
 pub(crate) const LONGEST_SHARE_PERCENT: u64 = 90;
+
+/// but never to more than this many times the target.
+pub(crate) const STRETCH_MAX: u64 = 3;
 
 /// A product is split when it takes more slices than this: below, the copy of its result costs more than it is worth.
 pub(crate) const SPLIT_SLICES_MIN: u64 = 5;

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use mlos_smi::TensorSpec;
 
 use crate::graph::{Edit, Model, NodeChange, plain_node};
-use crate::limits::LONGEST_SHARE_PERCENT;
+use crate::limits::{LONGEST_SHARE_PERCENT, STRETCH_MAX};
 use crate::timing::Timed;
 use crate::wire::WireError;
 use crate::yield_op;
@@ -37,7 +37,8 @@ pub(crate) fn cuts<'a>(
 ) -> Vec<Cut> {
     let tensors = tensors(model, order, inputs);
     let longest_us = order.iter().map(|timed| timed.time_us).max().unwrap_or(0);
-    let target_us = target_us.max(longest_us * LONGEST_SHARE_PERCENT / 100);
+    let filled_us = (longest_us * LONGEST_SHARE_PERCENT / 100).min(target_us * STRETCH_MAX);
+    let target_us = target_us.max(filled_us);
     let mut cuts = Vec::new();
     let mut slice_us = 0;
     for pair in order.windows(2) {
@@ -241,7 +242,7 @@ mod tests {
         // Everywhere: before B only the graph's input can be held up, and A is waited for.
         check([5, 5, 5, 5], 0, &[(1, 0, Some("a")), (2, 1, None), (3, 0, None)]);
         // Three of the short ones together are no longer than most of the long one.
-        check([20, 20, 100, 5], 10, &[(2, 1, None), (3, 0, None)]);
+        check([20, 20, 100, 5], 30, &[(2, 1, None), (3, 0, None)]);
         check([5, 5, 5, 5], 10, &[(2, 1, None)]);
         check([5, 5, 5, 5], 100, &[]);
         // The long node would overfill the slice that A began.
