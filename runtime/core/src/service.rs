@@ -28,7 +28,7 @@ const TEXT_INLINE_BYTES: usize = 1024;
 
 /// How long a large body may keep its core from looking for I/O: what an urgent request may have to wait for it. A look
 /// costs some ten microseconds.
-const BREATH_EVERY_NS: u64 = 250_000;
+const BREATH_EVERY_NS: u64 = 100_000;
 
 /// One core's handle to the engine. Cloning is cheap.
 #[derive(Clone)]
