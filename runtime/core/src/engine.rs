@@ -52,7 +52,7 @@ pub(crate) struct Seat {
 }
 
 impl Shared {
-    /// Release in [`Engine::drain`] pairs with nothing else: the flag is all there is to see.
+    /// Relaxed, as the flag is all there is to see: no other memory is read on its account.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }

@@ -463,7 +463,7 @@ fn a_plugin_that_misbehaves_costs_its_caller_only() {
     }
 }
 
-/// A plugin runs in the daemon's process, for now: one that crashes takes the daemon along. What was registered is there
+/// A plugin runs in the daemon's process: one that crashes takes the daemon along. What was registered is there
 /// again at the next start, and nobody's request runs into the same plugin by itself.
 #[test]
 fn a_plugin_that_crashes_ends_the_daemon_and_not_the_registry() {
