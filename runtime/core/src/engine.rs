@@ -20,7 +20,7 @@ use crate::metrics::ShardCounters;
 use crate::preprocess::{Preprocess, PreprocessActor};
 use crate::registry::control::Wiring;
 use crate::registry::loader::Loader;
-use crate::registry::{Control, Request, Store};
+use crate::registry::{self, Request, Store};
 use crate::shard::{Parts, Peer, Shard, ShardMessage};
 use crate::topology::{self, Cpu};
 use crate::weaken::{Strength, weaken_current_thread};
@@ -317,12 +317,7 @@ fn start_registry(
         own: registry,
     };
     let control = start_thread("mlos-registry", Strength::Nice(5), move || async move {
-        supervise("registry", inbox, || {
-            let mut control = Control::new(wiring.clone());
-            futures_lite::future::block_on(control.restore());
-            control
-        })
-        .await;
+        registry::serve(wiring, inbox).await;
     })?;
     Ok(vec![loading, control])
 }

@@ -4,29 +4,33 @@
 //! What a publication replaces is unloaded when the last request that holds it has been answered: no request fails
 //! because a model was replaced or removed.
 
+mod active;
+mod restore;
 mod retire;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_channel::oneshot;
 use mlos_api::{Error, LifecycleState, ModelDetail, ModelRef, RegisterRequest, Registered, ScanReport};
 use mlos_plugin_host::Plugins;
-use mlos_scheduler::ModelIndex;
 use tracing::error;
 
+use super::holdings::Holdings;
 use super::loader::{Loaded, Order};
 use super::package::{self, Package};
 use super::snapshot::{Snapshot, Versions};
-use super::store::{Active, Record, Store};
+use super::store::{Record, Store};
 use super::{Entry, Graph};
 use crate::actor::{Actor, Mailbox};
 use crate::shard::ShardMessage;
 use crate::{clock, limits};
 
+use active::Activation;
 pub(crate) use retire::Gone;
-use retire::Retiring;
 
 /// What the registry is asked, or told.
 pub(crate) enum Request {
@@ -41,12 +45,15 @@ pub(crate) enum Request {
     },
     /// Some graph that is to be unloaded is held by nothing any more.
     Idle,
+    /// Makes the actor panic, which nothing else is known to do.
+    #[cfg(test)]
+    Panic,
 }
 
 /// A package on its way through the loader.
 struct Loading {
     ticket: u64,
-    activate: bool,
+    activation: Activation,
     /// Places that it will take in the table of models.
     graphs: usize,
 }
@@ -62,8 +69,7 @@ pub(crate) struct Control {
     snapshot: Snapshot,
     fingerprints: BTreeMap<ModelRef, String>,
     loading: BTreeMap<ModelRef, Loading>,
-    retiring: Vec<Retiring>,
-    free: Vec<ModelIndex>,
+    holdings: Rc<RefCell<Holdings>>,
     next_ticket: u64,
 }
 
@@ -84,7 +90,12 @@ impl Actor for Control {
     async fn handle(&mut self, request: Request) {
         match request {
             Request::Register(request, reply) => {
-                let result = self.register(request).await;
+                let activation = if request.activate {
+                    Activation::Always
+                } else {
+                    Activation::IfNone
+                };
+                let result = self.register(request, activation).await;
                 let _ = reply.send(result);
             }
             Request::Scan(reply) => {
@@ -98,14 +109,16 @@ impl Actor for Control {
             }
             Request::Loaded { ticket, result } => self.loaded(ticket, result).await,
             Request::Idle => {}
+            #[cfg(test)]
+            Request::Panic => panic!("asked to"),
         }
         self.release_idle().await;
     }
 }
 
 impl Control {
-    /// Starts from nothing; [`Control::restore`] brings back what the store knows.
-    pub fn new(wiring: Wiring) -> Self {
+    /// Knows nothing; [`Control::restore`] brings back what the store knows, and what a predecessor has left serving.
+    pub fn new(wiring: Wiring, holdings: Rc<RefCell<Holdings>>) -> Self {
         let Wiring {
             store,
             plugins,
@@ -114,7 +127,6 @@ impl Control {
             loader,
             own,
         } = wiring;
-        let indices = u32::try_from(limits::GRAPHS_MAX).expect("the bound fits");
         Self {
             store,
             plugins,
@@ -125,57 +137,17 @@ impl Control {
             snapshot: Snapshot::default(),
             fingerprints: BTreeMap::new(),
             loading: BTreeMap::new(),
-            retiring: Vec::new(),
-            free: (0..indices).rev().map(ModelIndex).collect(),
+            holdings,
             // Not from 0: what the loader was asked by a predecessor that panicked is not taken for an answer.
             next_ticket: clock::now_ns(),
         }
     }
 
-    /// Brings back every record of the store, and has each loaded.
-    pub async fn restore(&mut self) {
-        let contents = match self.store.contents() {
-            Ok(contents) => contents,
-            Err(reason) => {
-                error!(%reason, "the registry could not be read; it starts empty");
-                return self.publish().await;
-            }
-        };
-        for (id, active) in contents.active {
-            let versions = self.snapshot.models.entry(id).or_default();
-            versions.active = active.version;
-            versions.previous = active.previous;
-        }
-        for record in contents.records {
-            let model = record.model();
-            let request = RegisterRequest {
-                model: Some(model.clone()),
-                path: record.path.clone(),
-                manifest_path: record.manifest_path.clone(),
-                activate: false,
-            };
-            let package = Package::read(&request);
-            let room = |package: &Package| self.check_room(&model, package.executables.len());
-            match package.and_then(|package| room(&package).map(|()| package)) {
-                Ok(package) => self.load(package, false).await,
-                Err(reason) => {
-                    let detail = ModelDetail {
-                        state: LifecycleState::Failed,
-                        failure: Some(reason.to_string()),
-                        ..blank(&model, &record.path)
-                    };
-                    self.put(detail, vec![], None);
-                }
-            }
-        }
-        self.snapshot
-            .models
-            .retain(|_, versions| !versions.entries.is_empty());
-        self.publish().await;
-    }
-
-    async fn register(&mut self, mut request: RegisterRequest) -> Result<Registered, Error> {
-        let activate = request.activate;
+    async fn register(
+        &mut self,
+        mut request: RegisterRequest,
+        activation: Activation,
+    ) -> Result<Registered, Error> {
         // The record outlives this process, and the folder that it was started in.
         for path in std::iter::once(&mut request.path).chain(&mut request.manifest_path) {
             *path = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
@@ -187,10 +159,11 @@ impl Control {
         if self.fingerprints.get(&model) == Some(&package.fingerprint)
             && let Some(state @ (LifecycleState::Ready | LifecycleState::Loading)) = known
         {
-            if activate && state == LifecycleState::Ready {
-                self.activate(&model).await?;
-            } else if activate && let Some(loading) = self.loading.get_mut(&model) {
-                loading.activate = true;
+            if activation == Activation::Always {
+                match self.loading.get_mut(&model) {
+                    Some(loading) if state == LifecycleState::Loading => loading.activation = activation,
+                    _ => drop(self.activate(&model).await?),
+                }
             }
             return Ok(Registered {
                 model,
@@ -208,11 +181,13 @@ impl Control {
             manifest_path: request.manifest_path,
             fingerprint: package.fingerprint.clone(),
             registered_ms: clock::wall_ms(),
+            scanned: activation == Activation::IfHigher,
+            failed: false,
         };
         self.store
             .put(&record)
             .map_err(|error| Error::Internal(error.to_string()))?;
-        self.load(package, activate).await;
+        self.load(package, activation).await;
         self.publish().await;
         Ok(Registered {
             model,
@@ -252,7 +227,7 @@ impl Control {
         };
         let versions = known.filter(is_new).map_or(0, |versions| versions.entries.len());
         let coming: usize = self.loading.values().map(|loading| loading.graphs).sum();
-        if self.free.len() < coming + graphs {
+        if self.holdings.borrow().free() < coming + graphs {
             return Err(Error::Overloaded {
                 what: "the table of models".to_owned(),
                 retry_after_ms: 1_000,
@@ -266,14 +241,14 @@ impl Control {
     }
 
     /// Hands a package to the loader. What served under the same name goes on until the new content is ready.
-    async fn load(&mut self, package: Package, activate: bool) {
+    async fn load(&mut self, package: Package, activation: Activation) {
         let model = package.model.clone();
         self.next_ticket += 1;
         let ticket = self.next_ticket;
         let graphs = package.executables.len();
         let loading = Loading {
             ticket,
-            activate,
+            activation,
             graphs,
         };
         self.loading.insert(model.clone(), loading);
@@ -288,7 +263,7 @@ impl Control {
                 state: LifecycleState::Loading,
                 ..describe(&package)
             };
-            self.put(detail, vec![], None);
+            self.put(Entry::unloaded(detail));
         }
         let order = Order::Load {
             ticket,
@@ -301,51 +276,72 @@ impl Control {
 
     async fn loaded(&mut self, ticket: u64, result: Result<Box<Loaded>, String>) {
         // Unregistered, or registered again with other content, while it was being loaded.
-        let Some(model) = self
-            .loading
-            .iter()
-            .find(|(_, loading)| loading.ticket == ticket)
-            .map(|(model, _)| model.clone())
+        let asked = |(_, loading): &(&ModelRef, &Loading)| loading.ticket == ticket;
+        let found = self.loading.iter().find(asked);
+        let Some((model, activation)) = found.map(|(model, loading)| (model.clone(), loading.activation))
         else {
             return;
         };
-        let activate = self
-            .loading
-            .remove(&model)
-            .is_some_and(|loading| loading.activate);
+        self.loading.remove(&model);
         // There was room when it was asked for, but what it was to replace may still be in use.
-        let fits = |loaded: &Loaded| self.free.len() >= loaded.models.len();
+        let fits = |loaded: &Loaded| self.holdings.borrow().free() >= loaded.models.len();
         let result = result.and_then(|loaded| {
             fits(&loaded)
                 .then_some(loaded)
                 .ok_or_else(|| "the table of models is full".to_owned())
         });
         match result {
-            Ok(loaded) => self.serve(&model, *loaded, activate).await,
+            Ok(loaded) => self.serve(&model, *loaded, activation).await,
             Err(reason) => {
                 self.fingerprints.remove(&model);
-                if let Ok(entry) = self.snapshot.find(&model) {
-                    // Where older content of this version serves, it goes on; the reason is shown beside it.
-                    let ready = entry.detail.state == LifecycleState::Ready;
-                    let state = if ready {
-                        LifecycleState::Ready
-                    } else {
-                        LifecycleState::Failed
-                    };
-                    let detail = ModelDetail {
+                if let Ok(entry) = self.snapshot.find(&model).cloned() {
+                    let detail = |state| ModelDetail {
                         state,
                         failure: Some(reason),
                         ..(*entry.detail).clone()
                     };
-                    let (graphs, preprocessor) = (entry.graphs.clone(), entry.preprocessor.clone());
-                    self.put(detail, graphs, preprocessor);
+                    // Where older content of this version serves, it goes on; the reason is shown beside it.
+                    if entry.detail.state == LifecycleState::Ready {
+                        self.put(entry.described(detail(LifecycleState::Ready)));
+                    } else {
+                        self.fail(&model, detail(LifecycleState::Failed));
+                    }
                 }
                 self.publish().await;
             }
         }
     }
 
-    async fn serve(&mut self, model: &ModelRef, loaded: Loaded, activate: bool) {
+    async fn serve(&mut self, model: &ModelRef, loaded: Loaded, activation: Activation) {
+        let Ok(before) = self.snapshot.find(model).cloned() else {
+            return;
+        };
+        let ready = self.entry_of(&before, loaded);
+        // First every core serves it, then any of them says so: whoever reads "ready" from one may ask another.
+        let is_new = before.graphs.is_empty();
+        if is_new {
+            let detail = ModelDetail {
+                state: LifecycleState::Loading,
+                ..(*ready.detail).clone()
+            };
+            self.put(ready.described(detail));
+        } else {
+            self.put(ready.described((*ready.detail).clone()));
+        }
+        self.offer(model, activation);
+        self.publish().await;
+        if is_new {
+            self.put(ready);
+            self.publish().await;
+        }
+        if let Err(reason) = self.store.set_failed(model, false) {
+            error!(%model, %reason, "that it could be loaded could not be recorded");
+        }
+        self.retire(before.graphs.clone(), None, vec![]);
+    }
+
+    /// What has been loaded, with an index for each graph.
+    fn entry_of(&self, before: &Entry, loaded: Loaded) -> Entry {
         let Loaded {
             models,
             policies,
@@ -354,14 +350,6 @@ impl Control {
             plugin,
             load_ms,
         } = loaded;
-        let replaced = self
-            .snapshot
-            .find(model)
-            .map(|entry| entry.graphs.clone())
-            .unwrap_or_default();
-        let Ok(entry) = self.snapshot.find(model) else {
-            return;
-        };
         let detail = ModelDetail {
             state: LifecycleState::Ready,
             failure: None,
@@ -375,88 +363,21 @@ impl Control {
             }),
             resident_bytes: models.iter().map(mlos_plugin_host::Model::resident_bytes).sum(),
             load_ms,
-            ..(*entry.detail).clone()
+            ..(*before.detail).clone()
         };
-        let graphs = models
-            .into_iter()
-            .zip(policies)
-            .map(|(loaded, policy)| {
-                let index = self.free.pop().expect("there is room, as `loaded` has checked");
-                Arc::new(Graph::new(index, loaded, policy, self.own.clone()))
-            })
-            .collect::<Vec<_>>();
-        // First every core serves it, then any of them says so: whoever reads "ready" from one may ask another.
-        let is_new = replaced.is_empty();
-        let state = if is_new {
-            LifecycleState::Loading
-        } else {
-            LifecycleState::Ready
-        };
-        let shown = ModelDetail {
-            state,
-            ..detail.clone()
-        };
-        self.put(shown, graphs.clone(), preprocessor.clone());
-        let none_active = self.snapshot.models.get(&model.id).is_some_and(|versions| {
-            versions
-                .active
-                .as_ref()
-                .is_none_or(|active| !versions.entries.contains_key(active))
+        let mut holdings = self.holdings.borrow_mut();
+        let graphs = models.into_iter().zip(policies).map(|(loaded, policy)| {
+            holdings
+                .seat(|index| Graph::new(index, loaded, policy, self.own.clone()))
+                .expect("there is room, as `loaded` has checked")
         });
-        if (activate || none_active)
-            && let Err(reason) = self.set_active(model)
-        {
-            error!(%model, %reason, "could not become the active version");
+        let fingerprint = self.fingerprints.get(&before.detail.model);
+        Entry {
+            graphs: graphs.collect(),
+            fingerprint: fingerprint.cloned().unwrap_or_default(),
+            preprocessor,
+            detail: Arc::new(detail),
         }
-        self.publish().await;
-        if is_new {
-            self.put(detail, graphs, preprocessor);
-            self.publish().await;
-        }
-        self.retire(replaced, None, None);
-    }
-
-    async fn activate(&mut self, model: &ModelRef) -> Result<ModelRef, Error> {
-        let versions = self.snapshot.models.get(&model.id);
-        let previous = versions.and_then(|versions| versions.previous.clone());
-        let wanted = match (&model.version, previous) {
-            (Some(_), _) => model.clone(),
-            (None, Some(previous)) => ModelRef {
-                id: model.id.clone(),
-                version: Some(previous),
-            },
-            (None, None) => {
-                self.snapshot.find(model)?;
-                return Err(Error::Conflict(format!(
-                    "model '{}' has no earlier version to return to",
-                    model.id
-                )));
-            }
-        };
-        self.snapshot.find_ready(&wanted)?;
-        self.set_active(&wanted)?;
-        self.publish().await;
-        Ok(wanted)
-    }
-
-    /// Recorded first: what is not on disk is not said to be so.
-    fn set_active(&mut self, model: &ModelRef) -> Result<(), Error> {
-        let Some(versions) = self.snapshot.models.get_mut(&model.id) else {
-            return Ok(());
-        };
-        if versions.active == model.version {
-            return Ok(());
-        }
-        let active = Active {
-            version: model.version.clone(),
-            previous: versions.active.clone(),
-        };
-        self.store
-            .set_active(&model.id, &active)
-            .map_err(|error| Error::Internal(error.to_string()))?;
-        versions.active = active.version;
-        versions.previous = active.previous;
-        Ok(())
     }
 
     async fn scan(&mut self) -> Result<ScanReport, Error> {
@@ -468,7 +389,7 @@ impl Control {
                 manifest_path: None,
                 activate: false,
             };
-            match self.register(request).await {
+            match self.register(request, Activation::IfHigher).await {
                 Ok(registered) if registered.already => report.known += 1,
                 Ok(registered) => report.registered.push(registered.model),
                 Err(error) => report.failed.push((root, error.to_string())),
@@ -477,22 +398,11 @@ impl Control {
         Ok(report)
     }
 
-    fn put(
-        &mut self,
-        detail: ModelDetail,
-        graphs: Vec<Arc<Graph>>,
-        preprocessor: Option<Arc<crate::preprocess::Preprocessor>>,
-    ) {
-        let version = detail.model.version.clone().unwrap_or_default();
-        let versions: &mut Versions = self.snapshot.models.entry(detail.model.id.clone()).or_default();
-        versions.entries.insert(
-            version,
-            Arc::new(Entry {
-                detail: Arc::new(detail),
-                graphs,
-                preprocessor,
-            }),
-        );
+    fn put(&mut self, entry: Entry) {
+        let model = &entry.detail.model;
+        let version = model.version.clone().unwrap_or_default();
+        let versions = self.snapshot.models.entry(model.id.clone()).or_default();
+        versions.entries.insert(version, Arc::new(entry));
     }
 
     /// Shows every shard what there is now, and waits until each has seen it.
@@ -500,23 +410,20 @@ impl Control {
         for versions in self.snapshot.models.values_mut() {
             let names: Vec<String> = versions.entries.keys().cloned().collect();
             for (version, entry) in &mut versions.entries {
-                let active = versions.active.as_ref() == Some(version);
+                let active = versions.choice.version.as_ref() == Some(version);
                 if entry.detail.active != active || entry.detail.versions != names {
                     let detail = ModelDetail {
                         active,
                         versions: names.clone(),
                         ..(*entry.detail).clone()
                     };
-                    let (graphs, preprocessor) = (entry.graphs.clone(), entry.preprocessor.clone());
-                    *entry = Arc::new(Entry {
-                        detail: Arc::new(detail),
-                        graphs,
-                        preprocessor,
-                    });
+                    *entry = Arc::new(entry.described(detail));
                 }
             }
+            versions.refusal = active::refusal(versions);
         }
         let snapshot = Arc::new(self.snapshot.clone());
+        self.holdings.borrow_mut().published = snapshot.clone();
         self.ask_shards(|done| ShardMessage::Publish {
             snapshot: snapshot.clone(),
             done,

@@ -133,9 +133,31 @@ pub(crate) struct Entry {
     /// Loaded, in the order of the detail's signatures; empty until it is ready.
     pub graphs: Vec<Arc<Graph>>,
     pub preprocessor: Option<Arc<Preprocessor>>,
+    /// Of the content that serves; empty until it is ready.
+    pub fingerprint: String,
 }
 
 impl Entry {
+    /// With nothing that could serve.
+    pub fn unloaded(detail: ModelDetail) -> Self {
+        Self {
+            detail: Arc::new(detail),
+            graphs: Vec::new(),
+            preprocessor: None,
+            fingerprint: String::new(),
+        }
+    }
+
+    /// The same content, described otherwise.
+    pub fn described(&self, detail: ModelDetail) -> Self {
+        Self {
+            detail: Arc::new(detail),
+            graphs: self.graphs.clone(),
+            preprocessor: self.preprocessor.clone(),
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+
     /// The graph of that component, or the first.
     pub fn graph(&self, component: Option<&str>) -> Result<&Arc<Graph>, Error> {
         let wanted: *const _ = self.detail.signature(component)?;

@@ -25,7 +25,7 @@ pub(crate) enum Order {
     /// Drop graphs that nothing holds, and give their memory back.
     Release {
         graphs: Vec<Arc<Graph>>,
-        gone: Option<Arc<Gone>>,
+        gone: Vec<Arc<Gone>>,
     },
 }
 

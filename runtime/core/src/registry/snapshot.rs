@@ -5,17 +5,41 @@ use std::sync::Arc;
 
 use mlos_api::{Error, LifecycleState, ModelRef, limits};
 
-use super::Entry;
+use super::store::Active;
+use super::{Entry, version};
 
 /// The versions of one model.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Versions {
-    /// What requests without a version get.
-    pub active: Option<String>,
-    /// What a rollback returns to.
-    pub previous: Option<String>,
+    /// What requests without a version get, and what a rollback returns to.
+    pub choice: Active,
     /// By version.
     pub entries: BTreeMap<String, Arc<Entry>>,
+    /// What requests without a version are shown where the active one has failed: that one, with what to do.
+    pub refusal: Option<Arc<Entry>>,
+}
+
+impl Versions {
+    /// The active version.
+    pub fn active(&self) -> Option<&Arc<Entry>> {
+        self.entries.get(self.choice.version.as_ref()?)
+    }
+
+    /// From the highest version to the lowest.
+    pub fn descending(&self) -> Vec<(&String, &Arc<Entry>)> {
+        let mut all: Vec<_> = self.entries.iter().collect();
+        all.sort_by(|(left, _), (right, _)| version::compare(right, left));
+        all
+    }
+
+    /// The highest version that is ready.
+    pub fn highest_ready(&self) -> Option<&String> {
+        let ready = |(_, entry): &(_, &Arc<Entry>)| entry.detail.state == LifecycleState::Ready;
+        self.descending()
+            .into_iter()
+            .find(ready)
+            .map(|(version, _)| version)
+    }
 }
 
 /// All models, as of one moment.
@@ -29,18 +53,17 @@ impl Snapshot {
     /// The version asked for, or the active one.
     pub fn find(&self, model: &ModelRef) -> Result<&Arc<Entry>, Error> {
         let versions = self.models.get(&model.id).ok_or_else(|| self.not_found(model))?;
-        let wanted = model.version.as_ref().or(versions.active.as_ref());
-        let found = wanted.and_then(|version| versions.entries.get(version));
-        match (found, &model.version) {
-            (Some(entry), _) => Ok(entry),
-            (None, Some(_)) => Err(self.not_found(model)),
-            // No version has become ready yet: the newest says why.
-            (None, None) => versions
-                .entries
-                .values()
-                .next_back()
-                .ok_or_else(|| self.not_found(model)),
+        if let Some(version) = &model.version {
+            return versions.entries.get(version).ok_or_else(|| self.not_found(model));
         }
+        if let Some(found) = versions.refusal.as_ref().or_else(|| versions.active()) {
+            return Ok(found);
+        }
+        // No version has become ready yet: the highest says why.
+        let highest = versions.descending().into_iter().next();
+        highest
+            .map(|(_, entry)| entry)
+            .ok_or_else(|| self.not_found(model))
     }
 
     /// The version that answers, if it is ready to.

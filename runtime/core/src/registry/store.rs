@@ -34,6 +34,12 @@ pub(crate) struct Record {
     /// When it was registered, ms since 1970.
     #[serde(default)]
     pub registered_ms: u64,
+    /// A scan found it: it becomes active if it is higher than what an earlier scan made active.
+    #[serde(default)]
+    pub scanned: bool,
+    /// It could not be loaded the last time. It is tried again at every start, after all others.
+    #[serde(default)]
+    pub failed: bool,
 }
 
 impl Record {
@@ -52,6 +58,9 @@ pub(crate) struct Active {
     pub version: Option<String>,
     /// What a rollback returns to.
     pub previous: Option<String>,
+    /// Nobody asked for this version by name: a scan made it active, and another may take its place without a word.
+    #[serde(default)]
+    pub automatic: bool,
 }
 
 /// Everything the file holds.
@@ -124,6 +133,21 @@ impl Store {
         })
     }
 
+    /// Notes whether the record's content could be loaded. Writes nothing where that is known, or the record is gone.
+    pub fn set_failed(&self, model: &ModelRef, failed: bool) -> Result<(), Error> {
+        let record = self.record(model).map_err(|reason| self.fault(&reason))?;
+        match record {
+            Some(record) if record.failed != failed => self.put(&Record { failed, ..record }),
+            _ => Ok(()),
+        }
+    }
+
+    fn record(&self, model: &ModelRef) -> Result<Option<Record>, redb::Error> {
+        let records = self.database.begin_read()?.open_table(RECORDS)?;
+        let row = records.get(model.to_string().as_str())?;
+        Ok(row.and_then(|value| serde_json::from_slice(value.value()).ok()))
+    }
+
     /// Removes a record and says what is active afterwards, at once.
     pub fn remove(&self, model: &ModelRef, active: &Active) -> Result<(), Error> {
         let json = to_json(active);
@@ -186,7 +210,35 @@ mod tests {
             manifest_path: None,
             fingerprint: "f".to_owned(),
             registered_ms: 1,
+            scanned: false,
+            failed: false,
         }
+    }
+
+    #[test]
+    fn a_record_says_whether_its_content_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("registry.redb")).unwrap();
+        store.put(&record("1")).unwrap();
+        for failed in [true, true, false] {
+            store.set_failed(&record("1").model(), failed).unwrap();
+            let expected = Record {
+                failed,
+                ..record("1")
+            };
+            assert_eq!(store.contents().unwrap().records, [expected]);
+        }
+        store.set_failed(&record("2").model(), true).unwrap();
+        assert_eq!(store.contents().unwrap().records.len(), 1);
+    }
+
+    #[test]
+    fn records_of_an_earlier_daemon_are_read() {
+        let record: Record =
+            serde_json::from_str(r#"{"id": "a/b", "version": "1", "path": "/m", "later": 1}"#).unwrap();
+        assert!(!record.scanned && !record.failed);
+        let active: Active = serde_json::from_str(r#"{"version": "1", "previous": null}"#).unwrap();
+        assert!(!active.automatic, "a choice stays one");
     }
 
     #[test]
@@ -196,6 +248,7 @@ mod tests {
         let active = Active {
             version: Some("2".to_owned()),
             previous: Some("1".to_owned()),
+            automatic: false,
         };
         {
             let store = Store::open(&path).unwrap();

@@ -4,21 +4,13 @@ use std::sync::Arc;
 
 use futures_channel::oneshot;
 use mlos_api::{Error, LifecycleState, ModelDetail, ModelRef};
-use tracing::{error, info};
+use tracing::info;
 
 use super::Control;
-use crate::registry::Graph;
+use crate::registry::holdings::Retiring;
 use crate::registry::loader::Order;
-use crate::registry::store::Active;
+use crate::registry::{Entry, Graph};
 use crate::shard::ShardMessage;
-
-/// Graphs that wait for their last request, and who waits for them to be gone.
-pub(super) struct Retiring {
-    graphs: Vec<Arc<Graph>>,
-    /// Named while it drains; none where another content has already taken its place.
-    model: Option<ModelRef>,
-    gone: Option<Arc<Gone>>,
-}
 
 /// Answers whoever asked for a model to be gone, when the last holder of this has dropped what it had of it.
 #[derive(Debug)]
@@ -48,71 +40,42 @@ impl Control {
         for model in doomed {
             self.loading.remove(&model);
             self.fingerprints.remove(&model);
-            let Ok(entry) = self.snapshot.find(&model) else {
-                continue;
-            };
-            let graphs = entry.graphs.clone();
-            let detail = ModelDetail {
-                state: LifecycleState::Draining,
-                ..(*entry.detail).clone()
-            };
-            self.put(detail, vec![], None);
-            self.move_active_away(&model);
-            self.retire(graphs, Some(model), Some(gone.clone()));
+            let drains = |entry: &Arc<Entry>| entry.detail.state == LifecycleState::Draining;
+            // Somebody else has asked for it to go: both wait for the same end.
+            let joins = self.snapshot.find(&model).is_ok_and(drains);
+            if !joins || !self.holdings.borrow_mut().join(&model, &gone) {
+                self.drain(&model, vec![gone.clone()]);
+            }
         }
         self.publish().await;
     }
 
-    /// Chooses the version that serves when this one goes: the one before it, else the newest that is ready.
-    fn move_active_away(&mut self, model: &ModelRef) {
-        let Some(versions) = self.snapshot.models.get_mut(&model.id) else {
+    /// Takes a version out of service. Who waits for it hears when the last request that holds it is done.
+    pub(super) fn drain(&mut self, model: &ModelRef, gone: Vec<Arc<Gone>>) {
+        let Ok(entry) = self.snapshot.find(model) else {
             return;
         };
-        let ready = |version: &String| {
-            versions
-                .entries
-                .get(version)
-                .is_some_and(|entry| entry.detail.state == LifecycleState::Ready)
+        let graphs = entry.graphs.clone();
+        let detail = ModelDetail {
+            state: LifecycleState::Draining,
+            ..(*entry.detail).clone()
         };
-        if versions.active == model.version {
-            let before = versions.previous.take().filter(&ready);
-            let newest = || {
-                versions
-                    .entries
-                    .keys()
-                    .rev()
-                    .find(|version| ready(version))
-                    .cloned()
-            };
-            versions.active = before.or_else(newest);
-        } else if versions.previous == model.version {
-            versions.previous = None;
-        }
-        let active = Active {
-            version: versions.active.clone(),
-            previous: versions.previous.clone(),
-        };
-        if let Err(reason) = self.store.remove(model, &active) {
-            error!(%model, %reason, "the removal could not be recorded; it will be back after a restart");
-        }
+        self.put(Entry::unloaded(detail));
+        self.move_active_away(model);
+        self.retire(graphs, Some(model.clone()), gone);
     }
 
-    pub(super) fn retire(
-        &mut self,
-        graphs: Vec<Arc<Graph>>,
-        model: Option<ModelRef>,
-        gone: Option<Arc<Gone>>,
-    ) {
-        graphs.iter().for_each(|graph| graph.retire());
-        self.retiring.push(Retiring { graphs, model, gone });
+    pub(super) fn retire(&self, graphs: Vec<Arc<Graph>>, model: Option<ModelRef>, gone: Vec<Arc<Gone>>) {
+        let nothing = graphs.is_empty() && model.is_none();
+        if !nothing {
+            let retiring = Retiring { graphs, model, gone };
+            self.holdings.borrow_mut().retire(retiring);
+        }
     }
 
     /// Hands what nothing holds any more to the loader's thread, which unmaps it.
     pub(super) async fn release_idle(&mut self) {
-        let idle = |retiring: &Retiring| retiring.graphs.iter().all(|graph| graph.is_idle());
-        let (ready, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.retiring).into_iter().partition(idle);
-        self.retiring = waiting;
+        let ready = self.holdings.borrow_mut().take_idle();
         if ready.is_empty() {
             return;
         }
@@ -129,7 +92,6 @@ impl Control {
             done,
         })
         .await;
-        self.free.extend(models);
         for Retiring { graphs, model, gone } in ready {
             if let Some(model) = model {
                 info!(%model, "unloaded");
@@ -143,7 +105,10 @@ impl Control {
         else {
             return;
         };
-        // Registered again while it drained: then it is not this content any more.
+        // Registered again while it drained, then it is not this content any more; and perhaps unregistered again since.
+        if self.holdings.borrow().is_draining(model) {
+            return;
+        }
         if versions
             .entries
             .get(version)
