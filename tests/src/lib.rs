@@ -9,7 +9,7 @@
 //! The programs are those of this build: [`binary()`] has cargo build them when they are older than their sources. The
 //! variable `MLOS_TESTS_BIN_DIR` names a folder with others to test instead, as they are.
 //!
-//! More variables make a run longer than the one that everybody does every time: `MLOS_TESTS_KILLS` (15 by default),
+//! More variables change how much a run does: `MLOS_TESTS_KILLS` (200 by default),
 //! with `MLOS_TESTS_SEED` for other moments of them, and `MLOS_TESTS_CONNECTIONS` (10,000).
 //!
 //! It is not a client library: it panics where anything is not as it should be, as the tests that use it would.
@@ -52,7 +52,7 @@ pub fn repository(path: &str) -> PathBuf {
     root.join(path)
 }
 
-/// A count that the environment may raise, for a longer run than the one that everybody does every time.
+/// A count that the environment may change, for a longer run than the one that everybody does every time, or a shorter.
 #[must_use]
 pub fn count(variable: &str, usual: usize) -> usize {
     match std::env::var(variable) {

@@ -19,7 +19,7 @@ use std::{
 };
 use support::{Files, Random, id, manifest, write_files};
 
-const ROUNDS: usize = 50;
+const ROUNDS: usize = 200;
 const SEED: u64 = 0xdead;
 /// Tells the test binary that it is the process to be killed, and where its store is.
 const CHILD: &str = "AXON_CRASH_CHILD";

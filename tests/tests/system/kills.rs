@@ -1,6 +1,7 @@
 //! Power cuts: SIGKILL at random moments of the registry's life.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::time::Duration;
 
 use mlos_tests::{Client, Daemon, Home, Options, Package, count};
@@ -10,6 +11,12 @@ use serde_json::json;
 
 const MODELS: u64 = 6;
 const VERSIONS: u64 = 2;
+/// One cut in so many comes while the daemon starts, reads its registry back and loads its models.
+const STARTS_ONE_IN: u64 = 4;
+/// About twice what a start takes, with the loading.
+const START_MAX_US: u64 = 60_000;
+/// A few changes, or many, or none.
+const CHANGES_MAX_US: u64 = 150_000;
 
 /// What is known of a version: whether it was registered or not, or nothing, when the cut came before the answer.
 type Known = BTreeMap<String, Option<bool>>;
@@ -105,9 +112,36 @@ fn check(daemon: &Daemon, known: &mut Known) {
     }
 }
 
+/// Starts a daemon and kills it soon, whatever it is doing by then.
+fn cut_a_start(home: Home, options: &Options, moment: Duration) -> Home {
+    let mut command = options.command(&home);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    std::thread::park_timeout(moment);
+    assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    home
+}
+
+/// Kills a daemon while it is told to change; counts the changes that it had answered.
+fn cut_changes(daemon: Daemon, moment: Duration, random: &mut Prng, known: &mut Known) -> (Home, usize) {
+    let pid = i32::try_from(daemon.pid()).ok().and_then(Pid::from_raw).unwrap();
+    let killer = std::thread::spawn(move || {
+        std::thread::park_timeout(moment);
+        kill_process(pid, Signal::KILL).unwrap();
+    });
+    let changes = change_until_cut(&mut daemon.client(), daemon.home(), random, known);
+    killer.join().unwrap();
+    (daemon.kill(), changes)
+}
+
 #[test]
 fn the_registry_survives_kills_at_random_moments() {
-    let (kills, seed) = (count("MLOS_TESTS_KILLS", 15), count("MLOS_TESTS_SEED", 1) as u64);
+    let (kills, seed) = (count("MLOS_TESTS_KILLS", 200), count("MLOS_TESTS_SEED", 1) as u64);
     println!("{kills} kills, seed {seed}");
     let mut random = Prng::new(seed, 0);
     let (mut known, mut home, mut changes) = (Known::new(), Home::new(), 0);
@@ -118,17 +152,16 @@ fn the_registry_survives_kills_at_random_moments() {
     }
     let options = Options::default().flag("--log", "warn,mlosd=info");
     for _ in 0..kills {
+        if random.below(STARTS_ONE_IN) == 0 {
+            let moment = Duration::from_micros(random.below(START_MAX_US));
+            home = cut_a_start(home, &options, moment);
+            continue;
+        }
         let daemon = Daemon::start_in(home, &options);
         check(&daemon, &mut known);
-        let moment = Duration::from_micros(random.below(150_000));
-        let pid = i32::try_from(daemon.pid()).ok().and_then(Pid::from_raw).unwrap();
-        let killer = std::thread::spawn(move || {
-            std::thread::park_timeout(moment);
-            kill_process(pid, Signal::KILL).unwrap();
-        });
-        changes += change_until_cut(&mut daemon.client(), daemon.home(), &mut random, &mut known);
-        killer.join().unwrap();
-        home = daemon.kill();
+        let moment = Duration::from_micros(random.below(CHANGES_MAX_US));
+        let (left, answered) = cut_changes(daemon, moment, &mut random, &mut known);
+        (home, changes) = (left, changes + answered);
     }
     let daemon = Daemon::start_in(home, &options);
     check(&daemon, &mut known);

@@ -184,13 +184,13 @@ impl Zoo {
                 random,
             )],
             Zoo::BertBase => {
-                let text = text(bert::Config::new(size).vocabulary);
+                let text = text(bert::config(size).vocabulary);
                 let types = Input::i64("token_type_ids", &text.shape, |at| {
                     i64::from(at % sequence >= sequence / 2)
                 });
                 vec![text.ids(random), text.mask("attention_mask"), types]
             }
-            Zoo::Gpt2 => text(gpt2::Config::new(size).vocabulary).ids_and_mask(random),
+            Zoo::Gpt2 => text(gpt2::config(size).vocabulary).ids_and_mask(random),
             Zoo::T5Encoder => text(t5::Config::new(size).vocabulary).ids_and_mask(random),
             Zoo::ClipText => text(clip::Config::new(size).vocabulary).ids_and_mask(random),
             Zoo::T5Decoder => {

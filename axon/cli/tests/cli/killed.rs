@@ -15,8 +15,8 @@ use crate::{
     world::{World, noise},
 };
 
-/// How many; more can be asked for by `AXON_TEST_KILLS`.
-const KILLS: u64 = 40;
+/// How many; another number can be asked for by `AXON_TEST_KILLS`.
+const KILLS: u64 = 200;
 
 #[test]
 fn killed_at_random_moments() {

@@ -1,39 +1,23 @@
 //! BERT-base (Devlin and others, 2018), the encoder without a head.
 
 use crate::graph::{Graph, Value, dims};
-use crate::models::transformer::{BLOCKED, EMBEDDING_DEVIATION, Stack, padding_mask, self_attention};
+use crate::models::transformer::{
+    BLOCKED, EMBEDDING_DEVIATION, Stack, TextConfig, feed_forward, padding_mask, self_attention, token_inputs,
+};
 use crate::{DType, Size};
 
-pub(crate) struct Config {
-    pub vocabulary: usize,
-    positions: usize,
-    stack: Stack,
-}
-
-impl Config {
-    pub(crate) fn new(size: Size) -> Self {
-        let (vocabulary, positions, stack) = match size {
-            Size::Full => (30_522, 512, Stack::BASE),
-            Size::Tiny => (128, 64, Stack::TINY),
-        };
-        Self {
-            vocabulary,
-            positions,
-            stack: Stack {
-                epsilon: 1e-12,
-                ..stack
-            },
-        }
-    }
+pub(crate) fn config(size: Size) -> TextConfig {
+    let mut config = TextConfig::new(size, [30_522, 512]);
+    config.stack.epsilon = 1e-12;
+    config
 }
 
 /// `input_ids`, `attention_mask`, `token_type_ids` [batch, sequence] → `last_hidden_state`.
 pub(crate) fn graph(size: Size, seed: u64) -> Graph {
-    let config = Config::new(size);
+    let config = config(size);
     let hidden = config.stack.hidden();
     let mut g = Graph::new("bert", seed);
-    let [ids, mask, types] = ["input_ids", "attention_mask", "token_type_ids"]
-        .map(|name| g.input(name, DType::I64, &dims!["batch", "sequence"]));
+    let [ids, mask, types] = token_inputs(&mut g, ["input_ids", "attention_mask", "token_type_ids"]);
     let (_, words) = g.embedding(
         "embeddings.word",
         ids,
@@ -75,15 +59,8 @@ fn block(g: &mut Graph, name: &str, x: Value, stack: &Stack, mask: Value) -> Val
     let attended = self_attention(g, &format!("{name}.attention"), x, stack, Some(mask));
     let sum = g.add(attended, x);
     let x = g.layer_norm(&format!("{name}.norm1"), sum, hidden, stack.epsilon);
-    let inner = g.linear(&format!("{name}.intermediate"), x, hidden, stack.inner, 1.0);
-    let inner = (stack.activation)(g, inner);
-    let outer = g.linear(
-        &format!("{name}.output"),
-        inner,
-        stack.inner,
-        hidden,
-        stack.residual_gain(),
-    );
+    let layers = [&*format!("{name}.intermediate"), &*format!("{name}.output")];
+    let outer = feed_forward(g, layers, x, stack);
     let sum = g.add(outer, x);
     g.layer_norm(&format!("{name}.norm2"), sum, hidden, stack.epsilon)
 }

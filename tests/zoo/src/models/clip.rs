@@ -3,7 +3,7 @@
 use crate::graph::{Graph, Value, dims};
 use crate::models::transformer::{
     BLOCKED, EMBEDDING_DEVIATION, Heads, Stack, causal_mask, first_token, learned_positions, padding_mask,
-    patch_conv, patch_tokens, pre_norm_block,
+    patch_conv, patch_tokens, pre_norm_block, token_inputs,
 };
 use crate::onnx::AttributeProto as Attribute;
 use crate::{DType, Size};
@@ -57,8 +57,7 @@ pub(crate) fn text_graph(size: Size, seed: u64) -> Graph {
     let stack = config.text;
     let hidden = stack.hidden();
     let mut g = Graph::new("clip_text", seed);
-    let [ids, mask] =
-        ["input_ids", "attention_mask"].map(|name| g.input(name, DType::I64, &dims!["batch", "sequence"]));
+    let [ids, mask] = token_inputs(&mut g, ["input_ids", "attention_mask"]);
     let table = [config.vocabulary, hidden];
     let (_, words) = g.embedding("embeddings.token", ids, table, EMBEDDING_DEVIATION);
     let (positions, places) = learned_positions(&mut g, "embeddings.position", ids, [config.context, hidden]);

@@ -2,41 +2,24 @@
 
 use crate::graph::{Graph, Value, dims};
 use crate::models::transformer::{
-    BLOCKED, EMBEDDING_DEVIATION, Scores, Stack, attend, causal_mask, learned_positions, padding_mask,
+    BLOCKED, EMBEDDING_DEVIATION, Scores, Stack, TextConfig, attend, causal_mask, feed_forward,
+    learned_positions, padding_mask, token_inputs,
 };
 use crate::onnx::AttributeProto as Attribute;
 use crate::{DType, Size};
 
-pub(crate) struct Config {
-    pub vocabulary: usize,
-    positions: usize,
-    stack: Stack,
-}
-
-impl Config {
-    pub(crate) fn new(size: Size) -> Self {
-        let (vocabulary, positions, stack) = match size {
-            Size::Full => (50_257, 1024, Stack::BASE),
-            Size::Tiny => (128, 64, Stack::TINY),
-        };
-        Self {
-            vocabulary,
-            positions,
-            stack: Stack {
-                activation: Graph::gelu_tanh,
-                ..stack
-            },
-        }
-    }
+pub(crate) fn config(size: Size) -> TextConfig {
+    let mut config = TextConfig::new(size, [50_257, 1024]);
+    config.stack.activation = Graph::gelu_tanh;
+    config
 }
 
 /// `input_ids`, `attention_mask` [batch, sequence] → `logits` [batch, sequence, vocabulary].
 pub(crate) fn graph(size: Size, seed: u64) -> Graph {
-    let config = Config::new(size);
+    let config = config(size);
     let hidden = config.stack.hidden();
     let mut g = Graph::new("gpt2", seed);
-    let [ids, mask] =
-        ["input_ids", "attention_mask"].map(|name| g.input(name, DType::I64, &dims!["batch", "sequence"]));
+    let [ids, mask] = token_inputs(&mut g, ["input_ids", "attention_mask"]);
     let (table, words) = g.embedding("wte", ids, [config.vocabulary, hidden], EMBEDDING_DEVIATION);
     let (positions, places) = learned_positions(&mut g, "wpe", ids, [config.positions, hidden]);
     let mut x = g.add(words, places);
@@ -76,14 +59,7 @@ fn block(g: &mut Graph, name: &str, x: Value, stack: &Stack, mask: Value) -> Val
     );
     let x = g.add(attended, x);
     let normal = g.layer_norm(&format!("{name}.ln_2"), x, hidden, stack.epsilon);
-    let inner = g.linear(&format!("{name}.mlp.c_fc"), normal, hidden, stack.inner, 1.0);
-    let inner = (stack.activation)(g, inner);
-    let outer = g.linear(
-        &format!("{name}.mlp.c_proj"),
-        inner,
-        stack.inner,
-        hidden,
-        stack.residual_gain(),
-    );
+    let layers = [&*format!("{name}.mlp.c_fc"), &*format!("{name}.mlp.c_proj")];
+    let outer = feed_forward(g, layers, normal, stack);
     g.add(outer, x)
 }

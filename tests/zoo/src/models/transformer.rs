@@ -3,9 +3,9 @@
 //! The spelling follows what exporters write (`MatMul`, `Add`, `Reshape`, `Transpose`, …), because that is what the
 //! fusions of a runtime look for.
 
-use crate::DType;
-use crate::graph::{Fill, Graph, Value};
+use crate::graph::{Fill, Graph, Value, dims};
 use crate::ops::Conv;
+use crate::{DType, Size};
 
 /// Sizes of an attention layer.
 #[derive(Clone, Copy)]
@@ -56,6 +56,33 @@ impl Stack {
     pub(super) fn residual_gain(&self) -> f32 {
         1.0 / (2 * self.layers) as f32
     }
+}
+
+/// The sizes of a model that reads token ids.
+pub(crate) struct TextConfig {
+    pub vocabulary: usize,
+    pub(super) positions: usize,
+    pub(super) stack: Stack,
+}
+
+impl TextConfig {
+    /// With these rows in the tables of words and of positions when it is `Full`, and few when it is not.
+    pub(super) fn new(size: Size, full: [usize; 2]) -> Self {
+        let ([vocabulary, positions], stack) = match size {
+            Size::Full => (full, Stack::BASE),
+            Size::Tiny => ([128, 64], Stack::TINY),
+        };
+        Self {
+            vocabulary,
+            positions,
+            stack,
+        }
+    }
+}
+
+/// The inputs of a text model, each an integer per token, [batch, sequence].
+pub(super) fn token_inputs<const N: usize>(g: &mut Graph, names: [&str; N]) -> [Value; N] {
+    names.map(|name| g.input(name, DType::I64, &dims!["batch", "sequence"]))
 }
 
 /// What `attend` multiplies and adds to the scores.
@@ -132,16 +159,16 @@ pub(super) fn pre_norm_block(
     let attended = self_attention(g, &format!("{name}.attention"), normal, stack, mask);
     let x = g.add(attended, x);
     let normal = g.layer_norm(&format!("{name}.norm2"), x, hidden, stack.epsilon);
-    let inner = g.linear(&format!("{name}.fc1"), normal, hidden, stack.inner, 1.0);
-    let inner = (stack.activation)(g, inner);
-    let outer = g.linear(
-        &format!("{name}.fc2"),
-        inner,
-        stack.inner,
-        hidden,
-        stack.residual_gain(),
-    );
+    let outer = feed_forward(g, [&format!("{name}.fc1"), &format!("{name}.fc2")], normal, stack);
     g.add(outer, x)
+}
+
+/// The feed-forward part of a block: two layers of these names, with the activation between them.
+pub(super) fn feed_forward(g: &mut Graph, [first, second]: [&str; 2], x: Value, stack: &Stack) -> Value {
+    let hidden = stack.hidden();
+    let inner = g.linear(first, x, hidden, stack.inner, 1.0);
+    let inner = (stack.activation)(g, inner);
+    g.linear(second, inner, stack.inner, hidden, stack.residual_gain())
 }
 
 /// `attention_mask` [batch, keys], 1 or 0 → what is added to the scores, [batch, 1, 1, keys], 0 or `blocked`.
