@@ -7,3 +7,4 @@ mod jobs;
 mod models;
 mod shards;
 mod support;
+mod versions;
