@@ -54,6 +54,40 @@ fn urgent_work_hardly_notices_the_load() {
     }
 }
 
+/// Latencies with bounds some three times as wide as what comes out: they are to find a policy that does not scale or
+/// serves the wrong class, not a change by a tenth.
+#[test]
+fn a_thousand_shards_serve_a_million_jobs() {
+    // p99 by class, REALTIME first.
+    let lanes_ms = [0.5, 40.0, 300.0, 4_000.0];
+    let layer_ms = [1.5, 40.0, 300.0, 8_000.0];
+    for (preemption, bounds_ms) in [(Preemption::Lanes, lanes_ms), (Preemption::Layer, layer_ms)] {
+        let scenario = Scenario {
+            shards: 1_000,
+            jobs: 1_000_000,
+            preemption,
+            load_per_mille: 950,
+            ..Scenario::default()
+        };
+        let outcome = World::new(scenario).run();
+        let ended = |class: &world::ClassOutcome| class.latency.count() + class.rejected;
+        assert_eq!(outcome.classes.iter().map(ended).sum::<u64>(), 1_000_000);
+        let mut before_ns = 0;
+        for (class, bound_ms) in Class::ALL.into_iter().zip(bounds_ms) {
+            let of = &outcome.classes[class.index()];
+            let p99_ns = of.latency.quantile_ns(990);
+            let bound_ns = (bound_ms * 1e6) as u64;
+            assert!(
+                p99_ns > before_ns && p99_ns <= bound_ns,
+                "{preemption:?} {class:?}: p99 is {p99_ns} ns"
+            );
+            assert_eq!((of.rejected, of.late), (0, 0), "{preemption:?} {class:?}");
+            assert!(of.latency.count() > 15_000, "{preemption:?} {class:?}");
+            before_ns = p99_ns;
+        }
+    }
+}
+
 #[test]
 fn predictions_are_honest() {
     let outcome = World::new(Scenario {
