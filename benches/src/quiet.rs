@@ -13,6 +13,9 @@ use crate::report;
 const FOREIGN_MAX: f64 = 0.05;
 /// Length of the unit that `/proc` counts processor time in: `USER_HZ` is 100 on every architecture in use.
 const TICK_S: f64 = 0.01;
+/// What is counted may be off by a tick of each of its three parts, of each processor even; in a shorter turn that is
+/// more than the others may take.
+const JUDGED_MIN: Duration = Duration::from_secs(1);
 
 /// Patience with a machine that others use too, and what was seen of them.
 #[derive(Debug)]
@@ -34,23 +37,35 @@ impl Quiet {
     }
 
     /// Measures a turn, and again as long as it was disturbed and there is patience. `processes` are those that belong
-    /// to it, beside this one.
+    /// to it, beside this one. A turn of less than a second is not judged: that is finer than the clock.
     ///
     /// # Errors
     /// As the turn.
     pub fn turn<T>(&self, processes: &[u32], mut measure: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut thrown_away: Vec<f64> = Vec::new();
         loop {
             let (begun, before) = (Instant::now(), foreign_s(processes)?);
             let measured = measure()?;
             let took = begun.elapsed();
             let share = (foreign_s(processes)? - before) / took.as_secs_f64();
-            if share <= FOREIGN_MAX || self.left.get() < took {
-                self.kept.borrow_mut().push(share);
+            if !is_disturbed(share, took) || self.left.get() < took {
+                self.kept
+                    .borrow_mut()
+                    .push(if took < JUDGED_MIN { 0.0 } else { share });
+                self.report(&thrown_away);
                 return Ok(measured);
             }
             self.left.set(self.left.get() - took);
-            self.repeated.set(self.repeated.get() + 1);
-            eprintln!("  repeated: others took {:.0} % of a processor", share * 100.0);
+            thrown_away.push(share);
+        }
+    }
+
+    /// One line for all times that a turn was measured again.
+    fn report(&self, thrown_away: &[f64]) {
+        self.repeated.set(self.repeated.get() + thrown_away.len() as u32);
+        if let Some(most) = thrown_away.iter().copied().reduce(f64::max) {
+            let (times, percent) = (thrown_away.len(), most * 100.0);
+            eprintln!("  a turn was repeated {times} times: others took up to {percent:.0} % of a processor");
         }
     }
 
@@ -66,6 +81,10 @@ impl Quiet {
             "load_average": report::load_average(),
         })
     }
+}
+
+fn is_disturbed(share: f64, took: Duration) -> bool {
+    took >= JUDGED_MIN && share > FOREIGN_MAX
 }
 
 /// Processor seconds of everything but these processes and this one, since the machine started.
@@ -114,6 +133,24 @@ mod tests {
             })
             .unwrap();
         assert_eq!((turns, quiet.details()["turns"].as_u64()), (1, Some(1)));
+    }
+
+    #[test]
+    fn a_turn_shorter_than_the_clock_can_tell_is_not_judged() {
+        for (share, took_ms, expect) in [
+            (0.0, 10_000, false),
+            (0.05, 10_000, false),
+            (0.06, 10_000, true),
+            (0.06, 1_000, true),
+            // One tick of somebody else in a turn of 35 ms.
+            (0.29, 35, false),
+        ] {
+            assert_eq!(
+                is_disturbed(share, Duration::from_millis(took_ms)),
+                expect,
+                "{share} of {took_ms} ms"
+            );
+        }
     }
 
     #[test]

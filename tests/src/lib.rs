@@ -3,7 +3,7 @@
 //! [`Daemon`] is one running `mlosd` with a [`Home`] of its own (state, models, settings), started with [`Options`];
 //! it is drained when it goes out of scope, and its log is printed when the test fails. [`Client`] is one HTTP
 //! connection to it, and [`Package`] writes models for it: affine ones for the C example plugin, or those of the zoo.
-//! [`Reference`] is ONNX Runtime without us, to compare with. [`until`] waits for what must happen, for as long as it
+//! [`Reference`] is ONNX Runtime without us, to compare with; [`minilm()`] is a model that has learned something. [`until`] waits for what must happen, for as long as it
 //! may take and no longer.
 //!
 //! The programs are those of this build: [`binary()`] has cargo build them when they are older than their sources. The
@@ -25,6 +25,7 @@ mod body;
 mod client;
 mod daemon;
 mod limits;
+mod minilm;
 mod package;
 mod plugin;
 mod process;
@@ -36,6 +37,7 @@ pub use binary::binary;
 pub use body::{json_of, request_of};
 pub use client::{Answer, Client};
 pub use daemon::{Daemon, Home, Options, first_core};
+pub use minilm::{minilm, tokens};
 pub use package::Package;
 pub use plugin::affine_library;
 pub use process::{Finished, run};

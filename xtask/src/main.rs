@@ -8,6 +8,7 @@ mod bench;
 mod demo;
 mod dist;
 mod error;
+mod fuzz;
 mod help;
 mod json;
 mod process;
@@ -36,6 +37,7 @@ fn run(arguments: &[&str]) -> Result {
         ["bench", rest @ ..] => bench::run(rest),
         ["demo"] => demo::run(),
         ["dist"] => dist::run(),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["setup"] => setup::run(),
         ["test"] => test::run(),
         ["tidy"] => tidy::run(),

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
+use crate::fuzz;
 use crate::process::{cargo, line, run as run_shown, succeeds, target};
 use crate::setup::{self, Purpose, Ready};
 use crate::tidy;
@@ -15,7 +16,7 @@ struct Stage {
 }
 
 /// In the order of how soon they tell.
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     Stage {
         name: "format",
         run: format,
@@ -41,10 +42,17 @@ const STAGES: [Stage; 7] = [
         run: loom,
     },
     Stage {
+        name: "fuzz",
+        run: fuzzed,
+    },
+    Stage {
         name: "deny",
         run: deny,
     },
 ];
+
+/// For each target. Finds what a change has just broken; what is rare takes `cargo xtask fuzz`.
+const FUZZ_SECONDS: u32 = 8;
 
 /// What a stage came to that could be run to its end.
 enum Outcome {
@@ -172,6 +180,12 @@ fn loom(_: &Ready) -> Result<Outcome> {
         .env("RUSTFLAGS", "--cfg loom")
         .env("CARGO_TARGET_DIR", target().join("loom"));
     counted(&mut command)
+}
+
+/// A moment of each, with the inputs that are committed: what failed once is tried again.
+fn fuzzed(_: &Ready) -> Result<Outcome> {
+    fuzz::every(FUZZ_SECONDS)?;
+    Ok(Outcome::Passed)
 }
 
 /// Sources and duplicates; the licences are held by `tidy`, which needs no tool.

@@ -7,20 +7,20 @@ use mlos_tests::{Daemon, Finished, Options, binary, repository, run};
 use serde_json::{Value, json};
 
 /// `axon` with a home of its own.
-struct Axon {
+pub struct Axon {
     home: tempfile::TempDir,
     endpoint: String,
 }
 
 impl Axon {
-    fn new(daemon: &Daemon) -> Self {
+    pub fn new(daemon: &Daemon) -> Self {
         Self {
             home: tempfile::tempdir().unwrap(),
             endpoint: format!("http://{}", daemon.address),
         }
     }
 
-    fn run(&self, arguments: &[&str]) -> Finished {
+    pub fn run(&self, arguments: &[&str]) -> Finished {
         let mut command = Command::new(binary("axon"));
         for (name, _) in
             std::env::vars().filter(|(name, _)| name.starts_with("MLOS_") || name.starts_with("HF_"))
@@ -34,7 +34,7 @@ impl Axon {
     }
 
     #[track_caller]
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub fn json(&self, arguments: &[&str]) -> Value {
         self.run(&[arguments, &["--json"]].concat()).succeeded().json()
     }
 }

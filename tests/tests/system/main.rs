@@ -11,5 +11,6 @@ mod kills;
 mod lifecycle;
 mod refusals;
 mod scheduling;
+mod sentences;
 mod settings;
 mod traffic;

@@ -235,6 +235,20 @@ impl Graph {
         outputs
     }
 
+    /// Replaces the random weights by learned ones: the little-endian bytes of each, by its name.
+    ///
+    /// # Panics
+    /// When they are not as many as the weight takes.
+    pub fn learn(&mut self, mut learned: impl FnMut(&Weight) -> Vec<u8>) {
+        for weight in &mut self.weights {
+            if !matches!(weight.fill, Fill::Bytes(_)) {
+                let bytes = learned(weight);
+                assert_eq!(bytes.len(), weight.bytes(), "{}", weight.name);
+                weight.fill = Fill::Bytes(bytes);
+            }
+        }
+    }
+
     /// The weights.
     pub fn weights(&self) -> &[Weight] {
         &self.weights

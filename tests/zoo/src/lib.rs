@@ -8,7 +8,8 @@
 //! Behind them is [`Graph`], a builder with a method for each operator, whose weights are only produced while they are
 //! written: BERT-base costs its file and no memory, and its parameters can be counted without either.
 //!
-//! It is not a model hub: nothing here has learned anything (but see `models/digits`), and outputs mean nothing. It is
+//! It is not a model hub: nothing here has learned anything (but see `models/digits`, and [`minilm_l6`] for weights from
+//! elsewhere), and outputs mean nothing. It is
 //! not an ONNX library either: [`onnx`] has the messages that the writer needs and no others. The `onnx-protobuf`
 //! crate would have been the alternative; it holds weights in memory and is under another licence (MPL-2.0).
 
@@ -28,6 +29,7 @@ mod zoo;
 pub use dtype::DType;
 pub use graph::{Dim, Fill, Graph, Value, Weight};
 pub use input::{Input, IoSpec};
+pub use models::bert::minilm_l6;
 pub use ops::Conv;
 pub use prng::Prng;
 pub use probe::{Probe, write_sparse};

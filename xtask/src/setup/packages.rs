@@ -38,11 +38,18 @@ const ALWAYS: [Need; 5] = [
     },
 ];
 
-const FOR_TESTS: [Need; 1] = [Need {
-    package: "git",
-    why: "says which files the repository's rules are about",
-    is_met: || found("git"),
-}];
+const FOR_TESTS: [Need; 2] = [
+    Need {
+        package: "git",
+        why: "says which files the repository's rules are about",
+        is_met: || found("git"),
+    },
+    Need {
+        package: "g++",
+        why: "compiles libFuzzer, which the fuzz targets run under",
+        is_met: || found("c++"),
+    },
+];
 
 /// Once for the official hub client, which the tests compare with, once for pip, which fetches ONNX Runtime.
 const PYTHON: Need = Need {

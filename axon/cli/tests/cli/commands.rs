@@ -1,6 +1,6 @@
 //! The commands, one after another, as a user types them.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, thread};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, thread};
 
 use serde_json::json;
 
@@ -10,6 +10,9 @@ use crate::{
     model_files::safetensors,
     world::{Run, World, find_file},
 };
+
+/// The sha256 of `outside`.
+const OUTSIDE: &str = "31207a2065f46a5b948fce6fe5c13e85abaf5631e2f894b47dcd4fce14f6c57b";
 
 const MANIFEST: &str = "\
 apiVersion: axon.mlos.io/v1
@@ -232,6 +235,50 @@ fn packages_are_made_and_installed() {
         .says(&["b.axon", "me/bare@1.0.0"]);
     world.axon(&["install", "b.axon"]).ok();
     world.axon(&["package", "nowhere"]).fails(2, &["not a directory"]);
+}
+
+/// Written by the `tar` of everybody, from files that are really there.
+#[test]
+fn archives_that_would_reach_outside_are_refused() {
+    let world = World::new();
+    world.write("outside", b"outside");
+    let files: String = ["first", "second", "symlink", "null"]
+        .map(|path| format!("      - {{path: {path}, size: 7, sha256: {OUTSIDE}}}\n"))
+        .concat();
+    let (manifest, _) = MANIFEST.split_once("    files:\n").unwrap();
+    world.write(
+        "in/manifest.yaml",
+        format!("{manifest}    files:\n{files}").as_bytes(),
+    );
+    let (inside, outside) = (world.path("in"), world.path("outside"));
+    std::os::unix::fs::symlink(&outside, inside.join("symlink")).unwrap();
+    fs::hard_link(&outside, inside.join("first")).unwrap();
+    fs::hard_link(&outside, inside.join("second")).unwrap();
+    for (members, expect) in [
+        (&["../outside"][..], "not in the manifest"),
+        (&[outside.to_str().unwrap()], "not in the manifest"),
+        (&["symlink"], "a symbolic link"),
+        (&["first", "second"], "a hard link"),
+        (&["--directory=/dev", "null"], "a device"),
+    ] {
+        let mut tar = Command::new("tar");
+        tar.current_dir(&inside)
+            .args([
+                "--create",
+                "--gzip",
+                "--absolute-names",
+                "--format=gnu",
+                "--file=../evil.axon",
+            ])
+            .arg("manifest.yaml")
+            .args(members);
+        Run::of(&mut tar).ok();
+        world
+            .axon(&["install", "evil.axon"])
+            .fails(10, &["archive entry", expect]);
+        assert!(world.check_store().is_empty(), "{members:?}");
+        assert_eq!(fs::read(&outside).unwrap(), b"outside", "{members:?}");
+    }
 }
 
 #[test]

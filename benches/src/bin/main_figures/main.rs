@@ -126,7 +126,22 @@ struct Options {
     only: Vec<String>,
 }
 
+const USAGE: &str = "\
+main_figures [--quick] [--only ID,…] [--mlosd PATH] [--patience SECONDS]
+
+  --quick             fewer and shorter rounds
+  --only ID,…         these figures or groups, and what is measured along with them
+  --mlosd PATH        the daemon to measure; the one beside this program by default
+  --patience SECONDS  how long to measure turns again that others disturbed; 300 by default, 30 with --quick";
+
 fn main() -> ExitCode {
+    if std::env::args().any(|argument| ["--help", "-h"].contains(&argument.as_str())) {
+        println!("{USAGE}\n\nfigures, by group:");
+        for group in &GROUPS {
+            println!("  {:<12}{}", group.name, group.figures.join(" "));
+        }
+        return ExitCode::SUCCESS;
+    }
     match options().map(|options| run(&options)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -159,9 +174,7 @@ fn options() -> Result<Options> {
             "--only" => only = value()?.split(',').map(str::to_owned).collect(),
             "--mlosd" => bench.mlosd = PathBuf::from(value()?),
             "--patience" => patience_s = Some(value()?.parse().context("--patience is not a number")?),
-            _ => {
-                bail!("unknown flag {flag}; there are --quick, --only ID,…, --mlosd PATH, --patience SECONDS")
-            }
+            _ => bail!("unknown flag {flag}; --help shows what there is"),
         }
     }
     if let Some(unknown) = only.iter().find(|id| {

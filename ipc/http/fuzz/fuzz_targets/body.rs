@@ -1,6 +1,7 @@
 //! Any bytes as the body of an inference, for models with inputs of any type: an answer or an error, and no panic.
 //!
-//! `cd ipc/http && cargo +nightly fuzz run body`. A short seeded run of the same is in the crate's tests.
+//! The first three bytes choose what the body is, the type of the model's inputs, and what is done to them before. A
+//! seeded run of the same is in the crate's tests.
 #![no_main]
 
 use std::cell::OnceCell;
@@ -50,18 +51,19 @@ fn detail(dtype: DType, preprocessing: Preprocessing) -> ModelDetail {
     }
 }
 
-fuzz_target!(|data: (u8, u8, &[u8])| {
-    let (dtype, preprocessing, body) = data;
+fuzz_target!(|data: (u8, u8, u8, &[u8])| {
+    let (media, dtype, preprocessing, body) = data;
+    let media = [Media::Json, Media::Image, Media::Raw][usize::from(media) % 3];
     let dtype = DType::ALL[usize::from(dtype) % DType::ALL.len()];
     let preprocessing =
         [Preprocessing::None, Preprocessing::Text, Preprocessing::Image][usize::from(preprocessing) % 3];
+    let mut detail = detail(dtype, preprocessing);
+    if media == Media::Raw {
+        // Without a header that names it, there can be one only.
+        detail.signatures[0].inputs.truncate(1);
+    }
     POOL.with(|pool| {
         let pool = pool.get_or_init(|| Pool::new(PoolConfig::default()).expect("there is memory"));
-        let _ = read_request(
-            Media::Json,
-            Bytes::copy_from_slice(body),
-            &detail(dtype, preprocessing),
-            pool,
-        );
+        let _ = read_request(media, Bytes::copy_from_slice(body), &detail, pool);
     });
 });

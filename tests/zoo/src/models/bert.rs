@@ -12,9 +12,22 @@ pub(crate) fn config(size: Size) -> TextConfig {
     config
 }
 
+/// The encoder of MiniLM-L6 (Wang and others, 2020), a BERT with six narrow layers: for learned weights, see
+/// [`Graph::learn`]. Inputs and output as [`crate::Zoo::BertBase`].
+pub fn minilm_l6() -> Graph {
+    let mut config = config(Size::Full);
+    config.stack.layers = 6;
+    config.stack.heads.width = 32;
+    config.stack.inner = 1536;
+    encoder(&config, 0)
+}
+
 /// `input_ids`, `attention_mask`, `token_type_ids` [batch, sequence] → `last_hidden_state`.
 pub(crate) fn graph(size: Size, seed: u64) -> Graph {
-    let config = config(size);
+    encoder(&config(size), seed)
+}
+
+fn encoder(config: &TextConfig, seed: u64) -> Graph {
     let hidden = config.stack.hidden();
     let mut g = Graph::new("bert", seed);
     let [ids, mask, types] = token_inputs(&mut g, ["input_ids", "attention_mask", "token_type_ids"]);
