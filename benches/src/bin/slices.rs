@@ -5,7 +5,6 @@
 //! what has `cpu` in its name is the thread's own time, which other load on the machine does not change.
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -27,13 +26,16 @@ use serde_json::{Value, json};
 const SEED: u64 = 1;
 
 /// How often the two sessions are loaded anew, in turn the one or the other first: where weights come to lie is worth
-/// some percent, and the session that is loaded first has it worse. Differences are means over the loads.
-const LOADS: usize = 6;
+/// some percent either way, and the session that is loaded first has it worse. Differences are means over the loads.
+const LOADS: usize = 16;
 
 /// Rounds of a load; a quick run has a third.
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 9;
 
-/// Rounds of a load of the bulk part, whose runs take about a second.
+/// Loads of the bulk part, whose differences are larger,
+const BULK_LOADS: usize = 6;
+
+/// and rounds of each, whose runs take about a second.
 const BULK_ROUNDS: usize = 3;
 
 /// A model at a size.
@@ -173,22 +175,18 @@ impl Bench {
 
     /// Runs a work, or a part of it, without ever suspending it.
     fn run(&self, work: Work, rows: Option<Range<usize>>) -> Result<(Work, Run)> {
-        let gate = Rc::new(GoOn::default());
-        let mut call = Call::start(work, rows, &self.pool, gate.clone());
+        let mut call = Call::start(work, rows, &self.pool, Rc::new(GoOn));
         let watch = Watch::start();
-        gate.begin();
         let Step::Done(finished) = call.resume() else {
             bail!("nobody suspended the call")
         };
         let (wall_s, cpu_s) = watch.read();
-        gate.lap();
         finished.result?;
         let slice_s = finished.longest_slice_ns as f64 / 1e9;
         let run = Run {
             wall_s,
             cpu_s,
             slice_s,
-            slice_cpu_s: gate.longest_s.get(),
             checkpoints: finished.checkpoints,
         };
         Ok((finished.work, run))
@@ -215,13 +213,11 @@ impl Bench {
             "n": plain.0.len(),
             "plain_ms": plain.median(|run| run.wall_s) * 1e3,
             "yields_ms": ours.median(|run| run.wall_s) * 1e3,
-            "overhead_pct": ours.percent_over(&plain, |run| run.wall_s),
-            "overhead_cpu_pct": ours.percent_over(&plain, |run| run.cpu_s),
+            "overhead_pct": ours.percent_over(&plain, LOADS, |run| run.wall_s),
+            "overhead_cpu_pct": ours.percent_over(&plain, LOADS, |run| run.cpu_s),
             "checkpoints": ours.median(|run| run.checkpoints as f64),
             "gap_max_ms": ours.median(|run| run.slice_s) * 1e3,
-            "gap_max_cpu_ms": ours.median(|run| run.slice_cpu_s) * 1e3,
             "worst_ms": ours.most(|run| run.slice_s) * 1e3,
-            "worst_cpu_ms": ours.most(|run| run.slice_cpu_s) * 1e3,
         }))
     }
 
@@ -243,7 +239,7 @@ impl Bench {
     fn bulk(&self, case: &Case, rounds: usize) -> Result<Value> {
         let inputs = case.inputs();
         let (mut whole, mut sums, mut parts) = (Runs::default(), Runs::default(), Runs::default());
-        for load in 0..LOADS {
+        for load in 0..BULK_LOADS {
             let (mut session, model) = self.open(case.zoo, load)?;
             for round in 0..=rounds {
                 let one = run_plain(&mut session, &inputs)?;
@@ -260,12 +256,10 @@ impl Bench {
             "n": whole.0.len(),
             "whole_ms": whole.median(|run| run.wall_s) * 1e3,
             "parts_ms": sums.median(|run| run.wall_s) * 1e3,
-            "cost_pct": sums.percent_over(&whole, |run| run.wall_s),
-            "cost_cpu_pct": sums.percent_over(&whole, |run| run.cpu_s),
+            "cost_pct": sums.percent_over(&whole, BULK_LOADS, |run| run.wall_s),
+            "cost_cpu_pct": sums.percent_over(&whole, BULK_LOADS, |run| run.cpu_s),
             "slice_max_ms": parts.median(|run| run.slice_s) * 1e3,
-            "slice_max_cpu_ms": parts.median(|run| run.slice_cpu_s) * 1e3,
             "worst_ms": parts.most(|run| run.slice_s) * 1e3,
-            "worst_cpu_ms": parts.most(|run| run.slice_cpu_s) * 1e3,
         }))
     }
 
@@ -334,28 +328,11 @@ fn cpu_s() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Never suspends, but is asked every time, and keeps the longest slice in the thread's own time.
-#[derive(Default)]
-struct GoOn {
-    last_s: Cell<f64>,
-    longest_s: Cell<f64>,
-}
-
-impl GoOn {
-    fn begin(&self) {
-        self.last_s.set(cpu_s());
-    }
-
-    fn lap(&self) {
-        let now_s = cpu_s();
-        let slice_s = now_s - self.last_s.replace(now_s);
-        self.longest_s.set(self.longest_s.get().max(slice_s));
-    }
-}
+/// Never suspends, but is asked every time.
+struct GoOn;
 
 impl Gate for GoOn {
     fn at_checkpoint(&self, _: Checkpoint) -> Verdict {
-        self.lap();
         Verdict::Continue
     }
 }
@@ -367,7 +344,6 @@ struct Run {
     cpu_s: f64,
     /// Longest slice.
     slice_s: f64,
-    slice_cpu_s: f64,
     checkpoints: u64,
 }
 
@@ -385,14 +361,14 @@ impl Runs {
 
     /// How much more this took: the mean over the loads of the median over their rounds. What disturbs a round meets
     /// both sides.
-    fn percent_over(&self, other: &Self, of: impl Fn(&Run) -> f64) -> f64 {
+    fn percent_over(&self, other: &Self, loads: usize, of: impl Fn(&Run) -> f64) -> f64 {
         let ratios: Vec<f64> = self
             .0
             .iter()
             .zip(&other.0)
             .map(|(ours, theirs)| of(ours) / of(theirs))
             .collect();
-        let loads = ratios.chunks(ratios.len().div_ceil(LOADS).max(1));
+        let loads = ratios.chunks(ratios.len().div_ceil(loads).max(1));
         let medians: Vec<f64> = loads.map(|load| median(load.to_vec())).collect();
         (medians.iter().sum::<f64>() / medians.len() as f64 - 1.0) * 100.0
     }

@@ -63,6 +63,9 @@ pub(crate) const LONGEST_SHARE_PERCENT: u64 = 90;
 /// but never to more than this many times the target.
 pub(crate) const STRETCH_MAX: u64 = 3;
 
+/// A slice that has not reached the target ends early when the next node would take it beyond this many targets.
+pub(crate) const OVERFILL_MAX: u64 = 2;
+
 /// A product is split when it takes more slices than this: below, the copy of its result costs more than it is worth.
 pub(crate) const SPLIT_SLICES_MIN: u64 = 5;
 

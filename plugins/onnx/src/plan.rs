@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use mlos_smi::TensorSpec;
 
 use crate::graph::{Edit, Model, NodeChange, plain_node};
-use crate::limits::{LONGEST_SHARE_PERCENT, STRETCH_MAX};
+use crate::limits::{LONGEST_SHARE_PERCENT, OVERFILL_MAX, STRETCH_MAX};
 use crate::timing::Timed;
 use crate::wire::WireError;
 use crate::yield_op;
@@ -27,8 +27,9 @@ pub(crate) struct Cut {
     pub after: Option<String>,
 }
 
-/// Chooses the borders for a slice of `target_us`, or of most of the longest node where that is longer: whoever waits
-/// may have to wait for that one anyway, and every yield costs. `order` is all nodes as they ran, `inputs` the graph's.
+/// Chooses the borders: the first behind `target_us`, or behind most of the longest node where that takes longer, since
+/// whoever waits may have to wait for that one anyway, and every yield costs. Before a node that would stretch the
+/// slice beyond [`OVERFILL_MAX`] targets it ends early. `order` is all nodes as they ran, `inputs` the graph's.
 pub(crate) fn cuts<'a>(
     model: &Model<'a>,
     order: &[Timed],
@@ -38,15 +39,15 @@ pub(crate) fn cuts<'a>(
     let tensors = tensors(model, order, inputs);
     let longest_us = order.iter().map(|timed| timed.time_us).max().unwrap_or(0);
     let filled_us = (longest_us * LONGEST_SHARE_PERCENT / 100).min(target_us * STRETCH_MAX);
+    let overfull_us = filled_us.max(target_us * OVERFILL_MAX);
     let target_us = target_us.max(filled_us);
     let mut cuts = Vec::new();
     let mut slice_us = 0;
     for pair in order.windows(2) {
         let (before, behind) = (&pair[0], &pair[1]);
         slice_us += before.time_us;
-        // Also when the next node would overfill the slice, unless that would leave crumbs.
-        let full =
-            slice_us >= target_us || (slice_us + behind.time_us > target_us && slice_us * 4 >= target_us);
+        let is_crumb = slice_us * 4 < target_us;
+        let full = slice_us >= target_us || (slice_us + behind.time_us > overfull_us && !is_crumb);
         if !full {
             continue;
         }
@@ -245,10 +246,12 @@ mod tests {
         check([20, 20, 100, 5], 30, &[(2, 1, None), (3, 0, None)]);
         check([5, 5, 5, 5], 10, &[(2, 1, None)]);
         check([5, 5, 5, 5], 100, &[]);
-        // The long node would overfill the slice that A began.
-        check([50, 90, 5, 5], 100, &[(1, 0, Some("a"))]);
+        // Passing the target a little is better than another yield,
+        check([50, 90, 5, 5], 100, &[(2, 1, None)]);
+        // but not by as much again.
+        check([50, 160, 5, 5], 100, &[(1, 0, Some("a")), (2, 1, None)]);
         // A crumb is not worth a yield of its own.
-        check([5, 120, 5, 5], 100, &[(2, 1, None)]);
+        check([5, 220, 5, 5], 100, &[(2, 1, None)]);
     }
 
     #[test]

@@ -286,7 +286,7 @@ fn has_rows(description: &Description) -> bool {
 
 fn input_shapes(samples: &[Option<Sample>]) -> Result<Vec<Option<Shape>>> {
     let shape = |sample: &Option<Sample>| match sample {
-        Some(sample) => sample.value.description().map(|(_, shape)| Some(shape)),
+        Some(sample) => sample.value.description().map(|(_, shape)| Some(shape.into())),
         None => Ok(None),
     };
     samples.iter().map(shape).collect()

@@ -7,12 +7,9 @@ use std::sync::OnceLock;
 
 use ort::operator::ComputeContext;
 use ort::session::Session;
-use ort::sys::{
-    ONNXTensorElementDataType as ElementType, OrtMemoryInfo, OrtStatusPtr, OrtTensorTypeAndShapeInfo,
-    OrtValue,
-};
+use ort::sys::{ONNXTensorElementDataType as ElementType, OrtMemoryInfo, OrtStatusPtr, OrtValue};
 use ort::{AsPointer, api};
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
 use crate::limits::PORTS_INLINE;
@@ -143,8 +140,9 @@ impl Value {
     }
 
     /// Element type and shape.
-    pub fn description(&self) -> Result<(ElementType, Shape)> {
-        Ok(describe(self.as_ptr())?)
+    pub fn description(&self) -> Result<(ElementType, &[i64])> {
+        // SAFETY: the value lives as long as the borrow.
+        Ok(unsafe { description(self.as_ptr()) }?)
     }
 
     /// The elements as they lie in memory; not for strings.
@@ -188,27 +186,22 @@ fn data_of(value: *mut OrtValue) -> ort::Result<*mut c_void> {
     Ok(data)
 }
 
-fn describe(value: *const OrtValue) -> ort::Result<(ElementType, Shape)> {
-    struct Info(*mut OrtTensorTypeAndShapeInfo);
-    impl Drop for Info {
-        fn drop(&mut self) {
-            // SAFETY: the information is ours and is not used again.
-            unsafe { (api().ReleaseTensorTypeAndShapeInfo)(self.0) }
-        }
-    }
-    let mut info = Info(ptr::null_mut());
-    // SAFETY: callers pass a live tensor.
-    check(unsafe { (api().GetTensorTypeAndShape)(value, &mut info.0) })?;
-    let mut rank = 0;
-    // SAFETY: `info` was filled by the call above.
-    check(unsafe { (api().GetDimensionsCount)(info.0, &mut rank) })?;
-    let mut shape: Shape = smallvec![0; rank];
-    // SAFETY: `shape` has `rank` places.
-    check(unsafe { (api().GetDimensions)(info.0, shape.as_mut_ptr(), rank) })?;
+/// Element type and shape, as they lie in the tensor.
+///
+/// # Safety
+/// `value` must be a live tensor for all of `'v`.
+unsafe fn description<'v>(value: *const OrtValue) -> ort::Result<(ElementType, &'v [i64])> {
     let mut element = ElementType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
-    // SAFETY: `info` is live, `element` a valid place.
-    check(unsafe { (api().GetTensorElementType)(info.0, &mut element) })?;
-    Ok((element, shape))
+    let (mut shape, mut rank) = (ptr::null(), 0);
+    // SAFETY: a live tensor, and valid places for the results.
+    check(unsafe {
+        (api().GetTensorElementTypeAndShapeDataReference)(value, &mut element, &mut shape, &mut rank)
+    })?;
+    if rank == 0 {
+        return Ok((element, &[]));
+    }
+    // SAFETY: the tensor holds `rank` sizes there as long as it lives.
+    Ok((element, unsafe { std::slice::from_raw_parts(shape, rank) }))
 }
 
 /// Names of inputs or outputs, as the C API takes them.
@@ -289,7 +282,8 @@ pub(crate) fn pass_through(context: &ComputeContext) -> ort::Result<()> {
     if input.is_null() {
         return Err(ort::Error::new("Yield needs an input"));
     }
-    let (element, shape) = describe(input)?;
+    // SAFETY: inputs live as long as the context.
+    let (element, shape) = unsafe { description(input) }?;
     let mut output = ptr::null_mut();
     // SAFETY: as above; `shape` is borrowed for the call.
     check(unsafe { (api().KernelContext_GetOutput)(context, 0, shape.as_ptr(), shape.len(), &mut output) })?;

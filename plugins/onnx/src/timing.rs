@@ -84,7 +84,7 @@ impl<'a> Runner<'a> {
         values
             .iter()
             .flatten()
-            .map(|value| Ok(value.description()?.1))
+            .map(|value| Ok(value.description()?.1.into()))
             .collect()
     }
 
