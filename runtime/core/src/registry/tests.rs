@@ -42,8 +42,9 @@ impl Noted {
     }
 
     fn retire(&mut self, models: &[ModelIndex]) {
+        // Perhaps twice: one that the loader has not dropped yet when a panic comes is taken for lost.
         for index in models {
-            assert!(self.graphs.remove(index).is_some(), "{index:?} is retired twice");
+            self.graphs.remove(index);
         }
     }
 }
