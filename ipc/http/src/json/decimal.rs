@@ -14,47 +14,96 @@ pub(super) struct Plain {
 }
 
 impl Plain {
-    /// Reads such a number. None for all others, for what is no number, and for the last few bytes of a text: eight
-    /// digits are looked at together.
+    /// Reads such a number. None for all others, for what is no number, and for the last few bytes of a text: many are
+    /// looked at together.
     ///
     /// What limits the speed of a run of numbers is how soon the end of each is known. So the end is computed from as
-    /// little as possible, and what a branch can predict is a branch.
+    /// little as possible, what a branch can predict is a branch, and what differs from number to number, as the sign
+    /// and how many digits there are, is none.
     #[inline(always)]
     pub(super) fn read(text: &[u8], start: usize) -> Option<Self> {
+        let around = start
+            .checked_sub(BEFORE)
+            .and_then(|from| text.get(from..)?.first_chunk());
+        match around {
+            Some(around) if has_one_digit_and_point(around) => Self::read_short(text, start, around),
+            _ => Self::read_any(text, start),
+        }
+    }
+
+    /// Reads a number that has one digit before the point, with what is around its start.
+    #[inline(always)]
+    fn read_short(text: &[u8], start: usize, around: &[u8; BEFORE + BEHIND]) -> Option<Self> {
+        let is_negative = around[BEFORE] == b'-';
+        // With a sign, three bytes hold no more than the point; without, they hold the first digit behind it too.
+        let whole = u64::from(around[BEFORE + usize::from(is_negative)].wrapping_sub(b'0'));
+        let third = u64::from(around[BEFORE + 2].wrapping_sub(b'0'));
+        // All bits or none, in place of branches.
+        let if_positive = u64::from(is_negative).wrapping_sub(1);
+        if (whole > 9) | (if_positive & third > 9) {
+            return None;
+        }
+        let head = whole + (if_positive & (9 * whole + third));
+        let digits = digits_of(around[BEFORE + 3..].first_chunk()?);
+        // The two words that end with the last digit.
+        let high = u64::from_le_bytes(*around[BEFORE + 3 + digits - 16..].first_chunk()?) ^ ASCII_ZEROS;
+        let low = u64::from_le_bytes(*around[BEFORE + 3 + digits - 8..].first_chunk()?) ^ ASCII_ZEROS;
+        let mut mantissa = head
+            .wrapping_mul(TENS_U64[digits])
+            .wrapping_add(eight_digits(high & LAST_BYTES[digits]).wrapping_mul(TENS_U64[8]))
+            .wrapping_add(eight_digits(low & LAST_BYTES[8 + digits]));
+        let mut fraction_digits = digits + usize::from(!is_negative);
+        let mut end = start + 3 + digits;
+        if digits == 16 {
+            fraction_digits += take_eight(text, &mut end, &mut mantissa)?;
+        }
+        // A u64 holds 19 digits, and a zero before the point is none. (It has wrapped around if there are more.)
+        if fraction_digits == 0 || fraction_digits + usize::from(whole > 0) > 19 {
+            return None;
+        }
+        Self::ending(text, end, is_negative, mantissa, fraction_digits)
+    }
+
+    /// Reads a number that has up to seven digits before the point, or none behind it.
+    #[inline(always)]
+    fn read_any(text: &[u8], start: usize) -> Option<Self> {
         let is_negative = *text.get(start)? == b'-';
         let first = start + usize::from(is_negative);
-        let mut mantissa = u64::from(text.get(first)?.wrapping_sub(b'0'));
-        let mut at = first + 1;
-        if *text.get(at)? != b'.' {
-            (at, mantissa) = (first, 0);
-            let digits = take_eight(text, &mut at, &mut mantissa)?;
-            // Eight digits before the point may be more: that, leading zeros and no digits are for the other reader.
-            if digits == 0 || digits == 8 || (text[first] == b'0' && digits > 1) {
-                return None;
-            }
-        } else if mantissa > 9 {
+        let (mut at, mut mantissa) = (first, 0);
+        let digits = take_eight(text, &mut at, &mut mantissa)?;
+        // Eight digits before the point may be more: that, leading zeros and no digits are for the other reader.
+        if digits == 0 || digits == 8 || (text[first] == b'0' && digits > 1) {
             return None;
         }
         let mut fraction_digits = 0;
         if *text.get(at)? == b'.' {
-            let digits = at - first - usize::from(text[first] == b'0');
             at += 1;
             let point = at;
             while take_eight(text, &mut at, &mut mantissa)? == 8 {}
             fraction_digits = at - point;
-            // A u64 holds 19 digits, and a zero before the point is none. (It has wrapped around if there are more.)
             if fraction_digits == 0 || fraction_digits + digits > 19 {
                 return None;
             }
         }
-        if matches!(*text.get(at)?, b'e' | b'E' | b'.') {
+        Self::ending(text, at, is_negative, mantissa, fraction_digits)
+    }
+
+    #[inline(always)]
+    fn ending(
+        text: &[u8],
+        end: usize,
+        is_negative: bool,
+        mantissa: u64,
+        fraction_digits: usize,
+    ) -> Option<Self> {
+        if matches!(*text.get(end)?, b'e' | b'E' | b'.') {
             return None;
         }
         Some(Self {
             is_negative,
             mantissa: i64::try_from(mantissa).ok()?,
             fraction_digits,
-            end: at,
+            end,
         })
     }
 
@@ -85,7 +134,7 @@ fn take_eight(text: &[u8], at: &mut usize, value: &mut u64) -> Option<usize> {
     let word = u64::from_le_bytes(*text.get(*at..)?.first_chunk::<8>()?) ^ ASCII_ZEROS;
     // A byte that is no digit is above 9 now, and gets its high bit set; what an addition carries over changes only
     // bytes behind the first such one.
-    let others = (word.wrapping_add(0x7676_7676_7676_7676) | word) & HIGH_BITS;
+    let others = (word.wrapping_add(NINE_TO_HIGH_BIT) | word) & HIGH_BITS;
     if others == 0 {
         *value = value.wrapping_mul(TENS_U64[8]).wrapping_add(eight_digits(word));
         *at += 8;
@@ -100,6 +149,42 @@ fn take_eight(text: &[u8], at: &mut usize, value: &mut u64) -> Option<usize> {
         .wrapping_add(eight_digits(word.wrapping_shl(shift) << 8));
     *at += digits;
     Some(digits)
+}
+
+/// Bytes before the start of a number that are looked at with it.
+const BEFORE: usize = 16;
+/// And from there on.
+const BEHIND: usize = 20;
+
+#[inline(always)]
+fn has_one_digit_and_point(around: &[u8; BEFORE + BEHIND]) -> bool {
+    around[BEFORE + 1 + usize::from(around[BEFORE] == b'-')] == b'.'
+}
+
+/// The last `n - 8` bytes of a word, for `n` from 8 to 16; before that none, and after that all.
+const LAST_BYTES: [u64; 25] = {
+    let mut masks = [0; 25];
+    let mut n = 9;
+    while n < 25 {
+        masks[n] = if n > 15 {
+            u64::MAX
+        } else {
+            u64::MAX << (8 * (16 - n))
+        };
+        n += 1;
+    }
+    masks
+};
+
+/// How many digits come first; see [`take_eight`].
+#[inline(always)]
+fn digits_of(bytes: &[u8; 16]) -> usize {
+    const fn twice(word: u64) -> u128 {
+        (word as u128) << 64 | word as u128
+    }
+    let word = u128::from_le_bytes(*bytes) ^ twice(ASCII_ZEROS);
+    let others = (word.wrapping_add(twice(NINE_TO_HIGH_BIT)) | word) & twice(HIGH_BITS);
+    (others.trailing_zeros() / 8) as usize
 }
 
 /// A decimal number as written: `mantissa * 10^exponent`.
@@ -119,7 +204,7 @@ const MANTISSA_DIGITS_MAX: usize = 18;
 /// Far outside of every float, and far from overflow in a sum of two.
 const EXPONENT_MAX: i32 = 100_000;
 
-const TENS_U64: [u64; 9] = [
+const TENS_U64: [u64; 17] = [
     1,
     10,
     100,
@@ -129,6 +214,14 @@ const TENS_U64: [u64; 9] = [
     1_000_000,
     10_000_000,
     100_000_000,
+    1_000_000_000,
+    10_000_000_000,
+    100_000_000_000,
+    1_000_000_000_000,
+    10_000_000_000_000,
+    100_000_000_000_000,
+    1_000_000_000_000_000,
+    10_000_000_000_000_000,
 ];
 
 /// Powers of ten that an `f64` holds exactly.
@@ -145,6 +238,8 @@ const TENTHS_F64: [f64; 23] = [
 
 const ASCII_ZEROS: u64 = 0x3030_3030_3030_3030;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+/// Added to a byte, it sets the high bit of what is above 9.
+const NINE_TO_HIGH_BIT: u64 = 0x7676_7676_7676_7676;
 
 /// Takes the digits that come next into `value`, which wraps around; returns how many.
 fn take_digits(cursor: &mut Cursor<'_>, value: &mut u64) -> usize {
@@ -229,7 +324,8 @@ impl Decimal {
         let dropped = value.to_bits() & ((1 << DROPPED_BITS) - 1);
         let is_safe = dropped.abs_diff(1 << (DROPPED_BITS - 1)) > 8;
         // Smallest here is 1e-22: far from the subnormals, where an f32 has fewer bits.
-        is_safe.then(|| self.signed(value as f32))
+        // The sign as a bit: a branch on it would be mispredicted at every other number.
+        is_safe.then(|| f32::from_bits((value as f32).to_bits() | u32::from(self.is_negative) << 31))
     }
 
     /// The nearest `f64`, where it can be had quickly.

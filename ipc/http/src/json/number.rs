@@ -208,16 +208,18 @@ mod tests {
 
     use super::*;
 
-    /// Reads a number both ways: alone, and where more text follows, for the quick reader.
+    /// Reads a number every way: alone, and for the quick readers with more text after it, and before it too.
     fn read<T: Number + PartialEq>(text: &str) -> Result<T, String> {
         let value = read_alone::<T>(text);
-        let followed = format!("{text},        ");
-        if let Some((plain, end)) = T::read_plain(followed.as_bytes(), 0) {
-            // What is no number as a whole may start with one.
-            assert!(
-                value.is_err() || value.as_ref() == Ok(&plain) && end == text.len(),
-                "{text}"
-            );
+        for (before, after) in [("", "        "), ("1234567890123456", "12345678901234567890")] {
+            let around = format!("{before}{text},{after}");
+            if let Some((plain, end)) = T::read_plain(around.as_bytes(), before.len()) {
+                // What is no number as a whole may start with one.
+                assert!(
+                    value.is_err() || value.as_ref() == Ok(&plain) && end == before.len() + text.len(),
+                    "{text}"
+                );
+            }
         }
         value
     }
@@ -378,6 +380,21 @@ mod tests {
                     check(&format!("{value:e}"))?;
                 }
             }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn short_numbers_are_the_nearest(text in "-?[0-9]\\.[0-9]{1,20}", usual in "-?[0-9]\\.[0-9]{1,16}") {
+            check(&text)?;
+            check(&usual)?;
+            let around = format!("1234567890123456{usual}]                    ");
+            let (plain, end) = f32::read_plain(around.as_bytes(), 16).unwrap_or((f32::NAN, 0));
+            let single: f32 = usual.parse().unwrap();
+            // None is right, if slow, for the few that lie close to the midpoint of two.
+            prop_assert!(end == 0 || (plain.to_bits(), end) == (single.to_bits(), 16 + usual.len()), "{}", usual);
         }
     }
 
