@@ -23,6 +23,20 @@ fn versions(client: &mut Client, id: &str) -> Value {
     client.get(&format!("/models/{id}")).expect(200)["versions"].clone()
 }
 
+/// Asks a model that doubles, and takes its time for each row, for so many; returns when it runs, with its id.
+#[track_caller]
+fn ask_slowly(daemon: &Daemon, row_us: u32, rows: usize) -> (String, Client) {
+    let model = Package::affine("test/slow", "1", &format!("a 2\nbusy_us {row_us}"));
+    let id = daemon.serve(&model);
+    let mut client = daemon.client();
+    let body = json!({ "x": vec![[1.0]; rows] }).to_string();
+    client
+        .send("POST", &format!("/models/{id}/inference"), &[], body.as_bytes())
+        .unwrap();
+    until("it runs", || (daemon.model(&id, "runs") > 0).then_some(()));
+    (id, client)
+}
+
 #[test]
 fn a_model_is_registered_loaded_asked_and_removed() {
     let daemon = Daemon::start(&Options::default());
@@ -207,14 +221,7 @@ fn models_are_replaced_under_traffic_without_a_failed_request() {
 #[test]
 fn a_model_that_goes_finishes_what_it_has() {
     let daemon = Daemon::start(&Options::default());
-    let id = daemon.serve(&Package::affine("test/slow", "1", "a 2\nbusy_us 1000"));
-    let mut asking = daemon.client();
-    let rows: Vec<[f64; 1]> = vec![[1.0]; 300];
-    let body = json!({ "x": rows }).to_string();
-    asking
-        .send("POST", &format!("/models/{id}/inference"), &[], body.as_bytes())
-        .unwrap();
-    until("it runs", || (daemon.model(&id, "runs") > 0).then_some(()));
+    let (id, mut asking) = ask_slowly(&daemon, 1_000, 300);
     daemon.client().delete(&format!("/models/{id}")).expect(200);
     let answer = asking.receive().unwrap().expect(200);
     assert_eq!(answer["outputs"][0]["shape"], json!([300, 1]));
@@ -494,14 +501,7 @@ fn a_drain_does_not_wait_for_idle_connections() {
 #[test]
 fn a_drain_has_an_end() {
     let mut daemon = Daemon::start(&Options::default().setting("engine.drain_ms_max = 200"));
-    let id = daemon.serve(&Package::affine("test/slow", "1", "busy_us 10000"));
-    let mut client = daemon.client();
-    let rows: Vec<[f64; 1]> = vec![[1.0]; 1000];
-    let body = json!({ "x": rows }).to_string();
-    client
-        .send("POST", &format!("/models/{id}/inference"), &[], body.as_bytes())
-        .unwrap();
-    until("it runs", || (daemon.model(&id, "runs") > 0).then_some(()));
+    let (_, _asking) = ask_slowly(&daemon, 10_000, 1000);
     daemon.terminate();
     assert_eq!(daemon.wait().code(), Some(1));
     assert!(daemon.log().contains("draining"), "{}", daemon.log());
@@ -510,14 +510,7 @@ fn a_drain_has_an_end() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let mut daemon = Daemon::start(&Options::default());
-    let id = daemon.serve(&Package::affine("test/slow", "1", "busy_us 10000"));
-    let mut client = daemon.client();
-    let rows: Vec<[f64; 1]> = vec![[1.0]; 10_000];
-    let body = json!({ "x": rows }).to_string();
-    client
-        .send("POST", &format!("/models/{id}/inference"), &[], body.as_bytes())
-        .unwrap();
-    until("it runs", || (daemon.model(&id, "runs") > 0).then_some(()));
+    let (_, _asking) = ask_slowly(&daemon, 10_000, 10_000);
     daemon.terminate();
     until("it drains", || daemon.log().contains("draining").then_some(()));
     let start = std::time::Instant::now();

@@ -1,6 +1,6 @@
 //! Who goes first, seen from outside. Nothing here measures time: that is what the benchmarks are for.
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use mlos_tests::{Answer, Client, Daemon, Options, Package, until};
@@ -31,14 +31,24 @@ fn send(daemon: &Daemon, model: &str, class: &str, body: &Value) -> Client {
     client
 }
 
-/// Waits for answers on threads of their own; they come out in the order in which they came in.
-fn in_order(clients: Vec<(&'static str, Client)>) -> Receiver<(&'static str, Answer)> {
+/// The names of clients in the order in which they are answered, all of them well.
+fn in_order(clients: Vec<(&'static str, Client)>) -> Vec<&'static str> {
     let (said, heard) = channel();
     for (name, mut client) in clients {
         let said = said.clone();
         std::thread::spawn(move || said.send((name, client.receive().unwrap())));
     }
-    heard
+    drop(said);
+    let names = heard.iter().map(|(name, answer): (_, Answer)| {
+        answer.expect(200);
+        name
+    });
+    names.collect()
+}
+
+/// A model that runs in one piece, so that what waits behind it waits for all of it.
+fn whole() -> Package {
+    Package::affine("test/whole", "1", "a 2\nbusy_us 1000\nrows_independent 0")
 }
 
 #[test]
@@ -93,9 +103,7 @@ fn realtime_is_answered_while_bulk_work_runs() {
 #[test]
 fn what_waits_goes_by_class() {
     let daemon = Daemon::start(&Options::one_core("layer"));
-    // In one piece, so that what waits behind it waits for all of it.
-    let whole = Package::affine("test/whole", "1", "a 2\nbusy_us 1000\nrows_independent 0");
-    let whole = daemon.serve(&whole);
+    let whole = daemon.serve(&whole());
     let ask = |class, count| {
         let body = json!({ "x": rows(count), "priority": class });
         (class, send(&daemon, &whole, class, &body))
@@ -108,22 +116,14 @@ fn what_waits_goes_by_class() {
         ask("normal", 200),
         ask("high", 20),
     ];
-    let order: Vec<&str> = in_order(waiting)
-        .iter()
-        .map(|(name, answer)| {
-            answer.expect(200);
-            name
-        })
-        .collect();
-    assert_eq!(order, ["first", "high", "normal", "batch"]);
+    assert_eq!(in_order(waiting), ["first", "high", "normal", "batch"]);
 }
 
 /// Within a class the earliest deadline goes first.
 #[test]
 fn what_waits_in_a_class_goes_by_deadline() {
     let daemon = Daemon::start(&Options::one_core("layer"));
-    let whole = Package::affine("test/whole", "1", "a 2\nbusy_us 1000\nrows_independent 0");
-    let whole = daemon.serve(&whole);
+    let whole = daemon.serve(&whole());
     let ask = |name, deadline_ms| {
         let body = json!({ "x": rows(60), "deadline_ms": deadline_ms });
         (name, send(&daemon, &whole, "normal", &body))
@@ -136,14 +136,7 @@ fn what_waits_in_a_class_goes_by_deadline() {
         ask("in 50 s", 50_000),
         ask("in 40 s", 40_000),
     ];
-    let order: Vec<&str> = in_order(waiting)
-        .iter()
-        .map(|(name, answer)| {
-            answer.expect(200);
-            name
-        })
-        .collect();
-    assert_eq!(order, ["first", "in 40 s", "in 50 s", "in 60 s"]);
+    assert_eq!(in_order(waiting), ["first", "in 40 s", "in 50 s", "in 60 s"]);
 }
 
 /// Rows run together as throughput has it, and as few as a slice holds while something urgent is served on the thread.
@@ -333,11 +326,7 @@ fn a_deadline_that_cannot_be_met_is_refused_with_the_prediction() {
 #[test]
 fn a_deadline_that_others_are_in_the_way_of_is_refused() {
     let daemon = Daemon::start(&Options::one_core("layer"));
-    let whole = daemon.serve(&Package::affine(
-        "test/whole",
-        "1",
-        "a 2\nbusy_us 1000\nrows_independent 0",
-    ));
+    let whole = daemon.serve(&whole());
     let path = format!("/models/{whole}/inference");
     let body = json!({ "x": rows(8), "priority": "high" }).to_string();
     let mut before: Vec<Client> = (0..60).map(|_| daemon.client()).collect();
