@@ -1,12 +1,14 @@
 //! The edges of one core: accepts connections and hands them to their protocol, until the engine stops.
 
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use mlos_core::{Node, clock, executor};
 use mlos_http::{Config, Edge, serve_connection};
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 /// How long to wait before accepting again when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -27,12 +29,14 @@ impl mlos_http::Timer for Timer {
     }
 }
 
-/// Serves HTTP on this core until the engine stops and every connection has ended.
-pub async fn serve(node: Node, address: SocketAddr, config: Config) {
+/// Serves HTTP on this core until the engine stops and every connection has ended. Says through `bound` whether it
+/// listens.
+pub async fn serve(node: Node, address: SocketAddr, config: Config, bound: Sender<io::Result<()>>) {
     let listener = match executor::Listener::bind(address) {
         Ok(listener) => listener,
-        Err(reason) => return error!(%address, %reason, "cannot listen"),
+        Err(reason) => return drop(bound.send(Err(reason))),
     };
+    let _ = bound.send(Ok(()));
     let edge = Edge::new(config);
     let accepting = accept(listener, node.clone(), edge.clone());
     futures_lite::future::or(accepting, node.stopping()).await;

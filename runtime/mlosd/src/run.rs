@@ -1,11 +1,14 @@
 //! Starts everything, waits for a signal, stops everything.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use mlos_core::{Engine, executor};
-use rustix::net::sockopt::set_socket_reuseaddr;
+use mlos_core::{Engine, executor, topology};
+use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_reuseport};
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -15,20 +18,65 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::{edges, logging, plugins};
 
+/// How often to look for a signal while the cores come up.
+const SIGNAL_TICK: Duration = Duration::from_millis(20);
+
 /// Runs the daemon until SIGTERM or SIGINT.
 pub fn run(config: Config) -> Result<()> {
     logging::start(&config.log)?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot listen for signals")?;
     executor::permitted().context("the executor cannot start")?;
     raise_descriptor_limit();
-    let address = claim(config.http.address)?;
+    let (address, claimed) = claim(config.http.address)?;
     let plugins = plugins::load(&config)?;
     let http = config.http.edge();
-    let serve = move |node| edges::serve(node, address, http.clone());
+    let cores = topology::choose(config.engine.cores.as_deref())?.len();
+    let (bound, outcomes) = channel();
+    let serve = move |node| edges::serve(node, address, http.clone(), bound.clone());
     let engine = Engine::start(config.engine.clone(), plugins, env!("CARGO_PKG_VERSION"), serve)?;
-    info!(%address, "listening for HTTP");
-    signals.forever().next();
+    match listening(&outcomes, cores, &mut signals) {
+        Ok(Start::Listening) => {
+            drop(claimed);
+            info!(%address, "listening for HTTP");
+            signals.forever().next();
+        }
+        Ok(Start::Ended) => {}
+        Err(reason) => {
+            engine.stop(Duration::from_millis(config.engine.drain_ms_max));
+            return Err(reason).with_context(|| cannot_listen(address));
+        }
+    }
     drain(engine, &config, signals)
+}
+
+/// How a start goes that does not fail.
+enum Start {
+    Listening,
+    /// By a signal, before every core listened.
+    Ended,
+}
+
+/// Waits until every core listens. Models that are to be restored are known to it by then, which may take a while.
+fn listening(outcomes: &Receiver<io::Result<()>>, cores: usize, signals: &mut Signals) -> Result<Start> {
+    for _ in 0..cores {
+        loop {
+            match outcomes.recv_timeout(SIGNAL_TICK) {
+                Ok(bound) => break bound?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("a core ended while starting; the log has the reason")
+                }
+                Err(RecvTimeoutError::Timeout) if signals.pending().next().is_some() => {
+                    return Ok(Start::Ended);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+    Ok(Start::Listening)
+}
+
+fn cannot_listen(address: SocketAddr) -> String {
+    format!("cannot listen on {address}; is another mlosd running? --http names another address")
 }
 
 /// The first signal drains, a second one ends the process at once.
@@ -50,10 +98,10 @@ fn drain(engine: Engine, config: &Config, mut signals: Signals) -> Result<()> {
     bail!("some requests were still running after {patience:?} and are lost")
 }
 
-/// Shards share the port (`SO_REUSEPORT`), which would let a second daemon share it too: so the port is tried alone
-/// first. It is not listened on, or a client could connect to a socket that nobody serves. Port 0 becomes the one that
-/// the kernel chose.
-fn claim(address: SocketAddr) -> Result<SocketAddr> {
+/// Shards share the port (`SO_REUSEPORT`), which would let a second daemon share it too: so it is bound alone first, and
+/// only then shared. Held until the shards have it, so that nobody else takes it between; not listened on, or a client
+/// could connect to a socket that nobody serves. Port 0 becomes the one that the kernel chose.
+fn claim(address: SocketAddr) -> Result<(SocketAddr, OwnedFd)> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -63,12 +111,11 @@ fn claim(address: SocketAddr) -> Result<SocketAddr> {
         let alone = socket(family, SocketType::STREAM, None)?;
         set_socket_reuseaddr(&alone, true)?;
         bind(&alone, &address)?;
-        getsockname(&alone)
+        set_socket_reuseport(&alone, true)?;
+        Ok::<_, rustix::io::Errno>((getsockname(&alone)?, alone))
     };
-    let claimed = try_alone().with_context(|| {
-        format!("cannot listen on {address}; is another mlosd running? --http names another address")
-    })?;
-    Ok(SocketAddr::try_from(claimed)?)
+    let (claimed, alone) = try_alone().with_context(|| cannot_listen(address))?;
+    Ok((SocketAddr::try_from(claimed)?, alone))
 }
 
 /// Each connection is a descriptor; the soft limit is often 1024.

@@ -17,7 +17,7 @@ use ::glommio::{
 use futures_lite::{AsyncBufRead, AsyncWrite, FutureExt};
 use hyper::rt::{self, ReadBufCursor};
 
-use super::ExecutorConfig;
+use super::{ExecutorConfig, awake};
 
 /// Shares of the front queue against one of the bulk queue.
 const FRONT_SHARES: usize = 1000;
@@ -74,6 +74,7 @@ where
             QUEUES.set(Some(Queues { front, bulk }));
             let _ = ready_tx.send(Ok(()));
             spawn(heartbeat());
+            spawn(awake::keep_awake(yield_to_io));
             let done = spawn_local_into(main(), front).expect("the front queue was just made");
             done.await;
         });
@@ -90,18 +91,29 @@ where
 /// # Errors
 /// Says what forbids it, and how to permit it.
 pub fn permitted() -> io::Result<()> {
-    LocalExecutorBuilder::new(Placement::Unbound)
-        .io_memory(IO_MEMORY_BYTES)
-        .make()
-        .map(drop)
-        .map_err(|error| explain(&error))
+    let make = || {
+        LocalExecutorBuilder::new(Placement::Unbound)
+            .io_memory(IO_MEMORY_BYTES)
+            .make()
+            .map(drop)
+            .map_err(|error| explain(&error))
+    };
+    // Where the first call to io_uring is refused, glommio panics, and guesses at the kernel's age.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let made = std::panic::catch_unwind(make);
+    std::panic::set_hook(hook);
+    made.unwrap_or_else(|_| Err(advise("the kernel refused to say what its io_uring can do")))
 }
 
 fn explain<T>(error: &GlommioError<T>) -> io::Error
 where
     GlommioError<T>: std::fmt::Display,
 {
-    let text = error.to_string();
+    advise(&error.to_string())
+}
+
+fn advise(text: &str) -> io::Error {
     let lower = text.to_lowercase();
     let advice = if lower.contains("memlock") || lower.contains("os error 12") {
         "io_uring needs locked memory: raise it with `ulimit -l 8192`, LimitMEMLOCK=8M in a unit, or \
@@ -206,7 +218,9 @@ impl rt::Read for Io {
 
 impl rt::Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.0).poll_write(cx, bytes);
+        awake::answered();
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
