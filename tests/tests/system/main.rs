@@ -13,4 +13,5 @@ mod refusals;
 mod scheduling;
 mod sentences;
 mod settings;
+mod start;
 mod traffic;
