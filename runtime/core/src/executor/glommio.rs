@@ -17,7 +17,7 @@ use ::glommio::{
 use futures_lite::{AsyncBufRead, AsyncWrite, FutureExt};
 use hyper::rt::{self, ReadBufCursor};
 
-use super::{ExecutorConfig, awake};
+use super::ExecutorConfig;
 
 /// Shares of the front queue against one of the bulk queue.
 const FRONT_SHARES: usize = 1000;
@@ -74,7 +74,6 @@ where
             QUEUES.set(Some(Queues { front, bulk }));
             let _ = ready_tx.send(Ok(()));
             spawn(heartbeat());
-            spawn(awake::keep_awake(yield_to_io));
             let done = spawn_local_into(main(), front).expect("the front queue was just made");
             done.await;
         });
@@ -218,9 +217,7 @@ impl rt::Read for Io {
 
 impl rt::Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.0).poll_write(cx, bytes);
-        awake::answered();
-        written
+        Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
