@@ -90,52 +90,43 @@ struct Source<'a, B> {
 
 impl<'a, B: AsyncFn()> Source<'a, B> {
     async fn numbers<T: Number>(&mut self, mut writer: Writer<T>) -> Result<Tensor, Error> {
-        let Self {
-            cursor,
-            lists,
-            spec,
-            breathe,
-        } = self;
-        let mut read = |cursor: &mut Cursor<'_>, row: &mut Row| read_numbers(cursor, row, &mut writer);
-        let done = loop {
-            match lists.read_to(cursor, cursor.at + BREATHE_BYTES, &mut read) {
-                Ok(false) => breathe().await,
-                Ok(true) => break Ok(()),
-                Err(fault) => break Err(fault),
-            }
-        };
-        done.and_then(|()| ends(cursor))
-            .map_err(|fault| invalid(spec, format!("element {}: {}", writer.written(), fault.what)))?;
-        Ok(writer.finish().map_err(|error| no_memory(spec, error))?.freeze())
+        self.elements(|cursor, row| read_numbers(cursor, row, &mut writer))
+            .await
+            .map_err(|fault| self.wrong(writer.written(), &fault))?;
+        let written = writer.finish().map_err(|error| no_memory(self.spec, error))?;
+        Ok(written.freeze())
     }
 
     async fn strings(&mut self, pool: &Pool, shape: Shape) -> Result<Tensor, Error> {
-        let Self {
-            cursor,
-            lists,
-            spec,
-            breathe,
-        } = self;
         let mut strings: Vec<Cow<'a, str>> = Vec::new();
-        let mut read = |cursor: &mut Cursor<'a>, row: &mut Row| {
+        let read = self.elements(|cursor, row| {
             while row.goes_on(cursor) {
                 row.next(cursor, |cursor| {
                     cursor.string().map(|string| strings.push(string))
                 })?;
             }
             Ok(())
-        };
-        let done = loop {
-            match lists.read_to(cursor, cursor.at + BREATHE_BYTES, &mut read) {
-                Ok(false) => breathe().await,
-                Ok(true) => break Ok(()),
-                Err(fault) => break Err(fault),
-            }
-        };
-        done.and_then(|()| ends(cursor))
-            .map_err(|fault| invalid(spec, format!("element {}: {}", strings.len(), fault.what)))?;
+        });
+        let read = read.await;
+        read.map_err(|fault| self.wrong(strings.len(), &fault))?;
         Tensor::from_strings(pool, shape, strings.iter().map(|string| string.as_bytes()))
-            .map_err(|error| no_memory(spec, error))
+            .map_err(|error| no_memory(self.spec, error))
+    }
+
+    /// Reads the whole value in breaths; `read` reads of a row what it can.
+    async fn elements(
+        &mut self,
+        mut read: impl FnMut(&mut Cursor<'a>, &mut Row) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let cursor = &mut self.cursor;
+        while !self.lists.read_to(cursor, cursor.at + BREATHE_BYTES, &mut read)? {
+            (self.breathe)().await;
+        }
+        ends(cursor)
+    }
+
+    fn wrong(&self, element: usize, fault: &Fault) -> Error {
+        invalid(self.spec, format!("element {element}: {}", fault.what))
     }
 }
 
