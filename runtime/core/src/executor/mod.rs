@@ -7,8 +7,10 @@
 //! Two queues share an executor: the *front* queue, where connections and decisions run, and the *bulk* queue for
 //! cooperative work, which gets the core when the front queue is empty.
 
+mod awake;
 mod glommio;
 
+pub use self::awake::share_core;
 pub use self::glommio::{Io as Stream, Listener, permitted, run_on, sleep, spawn, spawn_bulk, yield_to_io};
 
 /// Name of the executor, for `/stats`.

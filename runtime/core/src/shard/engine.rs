@@ -511,6 +511,11 @@ impl Shard {
             .predictions_false_alarm
             .store(score.false_alarms, Relaxed);
         self.counters.bulk_idle.store(self.is_bulk_idle(), Relaxed);
+        executor::share_core(
+            self.threads.borrow()[1..]
+                .iter()
+                .any(|lane| lane.running.is_some()),
+        );
     }
 
     /// Whether the thread that runs BATCH work has nothing to run.

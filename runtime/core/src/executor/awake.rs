@@ -1,0 +1,58 @@
+//! Keeps a core awake for a moment after it has answered.
+//!
+//! A client that asks again at once then finds a core that looks, not one that must be woken, which takes as long as a
+//! short inference. A core whose weaker threads have work does not wait like this: it would keep them from it.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// How long a client may take to ask again.
+const MOMENT: Duration = Duration::from_micros(50);
+
+thread_local! {
+    /// When this core last answered; none once the moment is over.
+    static ANSWERED: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Whether other threads of this core have work.
+    static SHARED: Cell<bool> = const { Cell::new(false) };
+    static WAKER: Cell<Option<Waker>> = const { Cell::new(None) };
+}
+
+/// An answer has left this core.
+pub(super) fn answered() {
+    ANSWERED.set(Some(Instant::now()));
+    if let Some(waker) = WAKER.take() {
+        waker.wake();
+    }
+}
+
+/// Says whether other threads of this core have work to do.
+pub fn share_core(shared: bool) {
+    SHARED.set(shared);
+}
+
+/// The task that keeps its core awake, by `look`, which gives way to everything else and looks for I/O.
+pub(super) async fn keep_awake(look: impl AsyncFn()) {
+    loop {
+        poll_fn(|cx| {
+            if is_the_moment() {
+                return Poll::Ready(());
+            }
+            WAKER.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+        while is_the_moment() {
+            look().await;
+        }
+    }
+}
+
+fn is_the_moment() -> bool {
+    let is_it = !SHARED.get() && ANSWERED.get().is_some_and(|answered| answered.elapsed() < MOMENT);
+    if !is_it {
+        ANSWERED.set(None);
+    }
+    is_it
+}
