@@ -78,18 +78,13 @@ fn sentences_that_mean_the_same_are_near_each_other() {
         let products = embeddings[a].iter().zip(&embeddings[b]).map(|(x, y)| x * y);
         products.sum()
     };
-    for row in 0..SENTENCES.len() {
+    for (row, sentence) in SENTENCES.iter().enumerate() {
         let others = (0..SENTENCES.len()).filter(|other| *other != row);
         let nearest = others
             .max_by(|a, b| likeness(row, *a).total_cmp(&likeness(row, *b)))
             .unwrap();
-        println!(
-            "{}: {} {:.2}",
-            SENTENCES[row],
-            SENTENCES[nearest],
-            likeness(row, nearest)
-        );
-        assert_eq!(nearest, row ^ 1, "{}", SENTENCES[row]);
+        println!("{sentence} {} {:.2}", SENTENCES[nearest], likeness(row, nearest));
+        assert_eq!(nearest, row ^ 1, "{sentence}");
     }
 }
 
