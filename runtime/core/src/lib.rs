@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod actor;
+mod breath;
 mod class;
 pub mod clock;
 mod config;

@@ -1,6 +1,6 @@
 //! The engine as the edges of one core see it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,8 +13,10 @@ use mlos_api::{
 };
 use mlos_scheduler::{Event, JobId, ShardLoad, route};
 use mlos_tensor_mem::Pool;
+use smallvec::SmallVec;
 
 use crate::actor::Mailbox;
+use crate::breath::Breath;
 use crate::class::{on_miss, to_policy};
 use crate::engine::Shared;
 use crate::metrics::class_stats;
@@ -26,10 +28,6 @@ use crate::{clock, executor};
 /// Bytes of text that are tokenised where they arrive; more goes to the preprocessing thread.
 const TEXT_INLINE_BYTES: usize = 1024;
 
-/// How long a large body may keep its core from looking for I/O: what an urgent request may have to wait for it. A look
-/// costs some ten microseconds.
-const BREATH_EVERY_NS: u64 = 100_000;
-
 /// One core's handle to the engine. Cloning is cheap.
 #[derive(Clone)]
 pub struct Node {
@@ -38,8 +36,8 @@ pub struct Node {
     preprocess: Mailbox<Preprocess>,
     shared: Arc<Shared>,
     random: Rc<RefCell<u64>>,
-    /// When this core last looked for I/O on behalf of a large body.
-    breathed_ns: Rc<Cell<u64>>,
+    /// Of large bodies.
+    breath: Rc<Breath>,
 }
 
 impl Node {
@@ -56,7 +54,7 @@ impl Node {
             preprocess,
             shared,
             random: Rc::new(RefCell::new(seed)),
-            breathed_ns: Rc::default(),
+            breath: Rc::default(),
         }
     }
 
@@ -127,7 +125,7 @@ impl Node {
         };
         let prediction = self.shard.predict(&job);
         let now_ns = clock::now_ns();
-        let loads: Vec<ShardLoad> = self
+        let loads: SmallVec<[ShardLoad; 16]> = self
             .shard
             .peers
             .iter()
@@ -231,11 +229,7 @@ impl Service for Node {
     }
 
     async fn breathe(&self) {
-        let now_ns = clock::now_ns();
-        if now_ns.saturating_sub(self.breathed_ns.get()) >= BREATH_EVERY_NS {
-            executor::yield_to_io().await;
-            self.breathed_ns.set(clock::now_ns());
-        }
+        self.breath.take().await;
     }
 
     async fn infer(&self, request: InferRequest) -> Result<InferResponse, Error> {

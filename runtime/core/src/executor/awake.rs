@@ -6,14 +6,15 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+
+use crate::clock;
 
 /// How long a client may take to ask again.
-const MOMENT: Duration = Duration::from_micros(50);
+const MOMENT_NS: u64 = 50_000;
 
 thread_local! {
-    /// When this core last answered; none once the moment is over.
-    static ANSWERED: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// When the moment after the last answer is over.
+    static UNTIL_NS: Cell<u64> = const { Cell::new(0) };
     /// Whether other threads of this core have work.
     static SHARED: Cell<bool> = const { Cell::new(false) };
     static WAKER: Cell<Option<Waker>> = const { Cell::new(None) };
@@ -21,7 +22,7 @@ thread_local! {
 
 /// An answer has left this core.
 pub(super) fn answered() {
-    ANSWERED.set(Some(Instant::now()));
+    UNTIL_NS.set(clock::now_ns() + MOMENT_NS);
     if let Some(waker) = WAKER.take() {
         waker.wake();
     }
@@ -50,9 +51,5 @@ pub(super) async fn keep_awake(look: impl AsyncFn()) {
 }
 
 fn is_the_moment() -> bool {
-    let is_it = !SHARED.get() && ANSWERED.get().is_some_and(|answered| answered.elapsed() < MOMENT);
-    if !is_it {
-        ANSWERED.set(None);
-    }
-    is_it
+    !SHARED.get() && clock::now_ns() < UNTIL_NS.get()
 }

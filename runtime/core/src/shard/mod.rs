@@ -32,6 +32,7 @@ pub(crate) use engine::plugin_error;
 pub(crate) use job::{Arrival, Done, Reply, Submission};
 
 use crate::actor::{Actor, Mailbox, supervise};
+use crate::breath::Breath;
 use crate::config::{EngineConfig, PreemptionMode};
 use crate::metrics::ShardCounters;
 use crate::registry::{Graph, Snapshot};
@@ -168,7 +169,11 @@ impl Shard {
             config,
         });
         let actor = shard.clone();
-        executor::spawn(async move { supervise("shard", inbox, || Inbox(actor.clone())).await });
+        let inbox_of = move || Inbox {
+            shard: actor.clone(),
+            breath: Breath::default(),
+        };
+        executor::spawn(async move { supervise("shard", inbox, inbox_of).await });
         if shard.mode == PreemptionMode::Lanes {
             executor::spawn(listen(shard.clone(), bell));
         } else {
@@ -371,13 +376,17 @@ impl Shard {
     }
 }
 
-struct Inbox(Rc<Shard>);
+struct Inbox {
+    shard: Rc<Shard>,
+    /// Of a burst of messages, each of which may run an inference.
+    breath: Breath,
+}
 
 impl Actor for Inbox {
     type Message = ShardMessage;
 
     async fn handle(&mut self, message: ShardMessage) {
-        let shard = &self.0;
+        let shard = &self.shard;
         match message {
             ShardMessage::Submit {
                 ticket,
@@ -387,6 +396,7 @@ impl Actor for Inbox {
                 // The other shard may have seen a model that this one is about to be shown.
                 shard.learn(submission.ticket.graph());
                 shard.submit(*submission, Some(ticket), reply);
+                self.breath.take().await;
             }
             ShardMessage::Cancel { ticket } => {
                 let job = shard.foreign.borrow().get(&ticket).copied();
