@@ -1,5 +1,6 @@
 //! Which version answers, and what fails to load: as scans find it, as operators choose it, and after restarts.
 
+use futures_lite::future::poll_once;
 use mlos_api::{Error, Kind, LifecycleState, Service};
 use mlos_core::Node;
 use serde_json::json;
@@ -184,23 +185,27 @@ fn who_unregisters_what_drains_already_waits_for_the_same_end() {
         for name in ["test/model@1", "test/model@2"] {
             ready(&node, &folders, name, "a 2\nb 1\nbusy_us 500", json!({})).await;
         }
-        let mut answer = Box::pin(node.infer(request(&node, "test/model@1", 40, 2.0)));
-        assert!(futures_lite::future::poll_once(&mut answer).await.is_none());
-        let runs = std::cell::Cell::new(true);
-        let run = async {
-            assert_eq!(factor_of(&answer.await.unwrap(), 40, 2.0), 2.0);
-            runs.set(false);
-        };
-        let gone = |name: &'static str| {
-            let (node, runs) = (&node, &runs);
-            async move {
-                node.unregister(&model(name)).await.unwrap();
-                assert!(!runs.get(), "{name} went first");
-            }
-        };
-        let both = futures_lite::future::zip(gone("test/model@1"), gone("test/model@1"));
-        let all = futures_lite::future::zip(both, gone("test/model"));
-        futures_lite::future::zip(run, all).await;
+        // Far longer than the test: it ends when it is dropped.
+        let mut running = Box::pin(node.infer(request(&node, "test/model@1", 100_000, 2.0)));
+        assert!(poll_once(&mut running).await.is_none());
+        let names = ["test/model@1", "test/model@1", "test/model"].map(model);
+        let mut gone: Vec<_> = names.iter().map(|name| Box::pin(node.unregister(name))).collect();
+        for removal in &mut gone {
+            assert!(poll_once(removal).await.is_none());
+        }
+        // What the registry is asked it does in order: with this answered, it has heard all three.
+        node.activate(&model("test/none@1")).await.unwrap_err();
+        assert_eq!(state(&node, "test/model@1"), Some(LifecycleState::Draining));
+        for removal in &mut gone {
+            assert!(
+                poll_once(removal).await.is_none(),
+                "it went before its last request"
+            );
+        }
+        drop(running);
+        for removal in gone {
+            removal.await.unwrap();
+        }
         for name in ["test/model@1", "test/model"] {
             let error = node.unregister(&model(name)).await.unwrap_err();
             assert_eq!(error.kind(), Kind::NotFound, "{error}");
