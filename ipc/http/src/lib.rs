@@ -22,6 +22,7 @@ mod cors;
 mod decode;
 mod encode;
 mod error;
+mod gather;
 mod handlers;
 mod json;
 mod limits;

@@ -11,6 +11,7 @@ use mlos_api::{Error, Service};
 use crate::Timer;
 use crate::answer::Refusal;
 use crate::config::Share;
+use crate::gather::Gathered;
 use crate::handlers::Desk;
 use crate::limits::BODY_RESERVE_BYTES_MAX;
 use crate::watch::{Phase, Watch};
@@ -53,11 +54,12 @@ pub(crate) async fn receive<'a, S: Service, T: Timer>(
     let reserve = announced
         .unwrap_or(0)
         .clamp(first.len() as u64, BODY_RESERVE_BYTES_MAX.max(first.len() as u64));
-    let mut whole = desk.edge.body_buffer(usize::try_from(reserve).unwrap_or(0));
+    let most = usize::try_from(announced.unwrap_or(desk.edge.config.limits.body_bytes_max)).unwrap_or(0);
+    let mut whole = Gathered::Heap(desk.edge.body_buffer(usize::try_from(reserve).unwrap_or(0)));
     let mut next = Some(first);
     while let Some(bytes) = next {
         take(desk, &mut share, (whole.len() + bytes.len()) as u64)?;
-        whole.extend_from_slice(&bytes);
+        whole.add(&bytes, most).map_err(|_| no_memory())?;
         desk.service.breathe().await;
         next = piece(&desk.watch, &mut body).await?;
     }
@@ -75,12 +77,16 @@ fn take<S, T>(desk: &Desk<S, T>, share: &mut Share<'_>, total: u64) -> Result<()
         });
     }
     if !share.grow_to(total) {
-        return Err(Error::Overloaded {
-            what: String::from("the memory for request bodies"),
-            retry_after_ms: 1000,
-        });
+        return Err(no_memory());
     }
     Ok(())
+}
+
+fn no_memory() -> Error {
+    Error::Overloaded {
+        what: String::from("the memory for request bodies"),
+        retry_after_ms: 1000,
+    }
 }
 
 fn finished<'a, S, T: Timer>(desk: &Desk<S, T>, bytes: Bytes, share: Share<'a>) -> Received<'a> {

@@ -170,7 +170,7 @@ impl OnnxModel {
         } else {
             value.bytes()?
         };
-        let memory = call.alloc_output(index, dtype, &sizes(&shape), bytes.len())?;
+        let memory = call.alloc_output(index, dtype, &sizes(shape), bytes.len())?;
         for (place, byte) in memory.iter_mut().zip(bytes) {
             place.write(*byte);
         }
