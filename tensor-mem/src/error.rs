@@ -128,6 +128,25 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A tensor that another process may write was to be read by reference.
+    #[error("the tensor lies in memory that another process may write: copy it first")]
+    Shared,
+    /// A region does not start where tensors do.
+    #[error("offset {offset} is not a multiple of {align} bytes", align = limits::ALIGN_BYTES)]
+    Misaligned {
+        /// The offset given.
+        offset: usize,
+    },
+    /// A region that its segment does not have.
+    #[error("{len} bytes from offset {offset} on are outside of a segment of {segment} bytes")]
+    OutsideSegment {
+        /// Where it was to start.
+        offset: usize,
+        /// How long it was to be.
+        len: usize,
+        /// The segment's length.
+        segment: usize,
+    },
     /// A system call failed.
     #[error("{call} failed: {source}")]
     Os {

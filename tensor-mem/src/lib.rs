@@ -23,6 +23,9 @@
 //! tensor above 4 MiB has a segment of its own, kept for reuse. Free blocks are kept on lock-free stacks
 //! beside the segments, not in them, since another process may map a segment ([`Tensor::location`]).
 //!
+//! A tensor may also lie in a [`Region`] of a segment that somebody else manages and another process writes: a client's
+//! arena. Such a tensor ([`Tensor::over`]) goes the same way, but is never read by reference.
+//!
 //! A pool commits memory up to its limit and keeps what it has: reuse never faults a page. It gives memory back when
 //! told to ([`Pool::trim`]) or when one size needs what another holds free. [`TensorLru`] keeps finished tensors and lets go
 //! of the least recently used ones when memory is short.
@@ -56,6 +59,10 @@ mod numa;
 #[cfg(not(loom))]
 mod pool;
 #[cfg(not(loom))]
+mod racy;
+#[cfg(not(loom))]
+mod region;
+#[cfg(not(loom))]
 mod segment;
 mod shape;
 #[cfg(not(loom))]
@@ -82,6 +89,7 @@ pub use {
     lru::{LruStats, TensorLru},
     numa::{Binding, NodePolicy},
     pool::{Pool, PoolConfig},
+    region::Region,
     segment::{Pages, Segment, SegmentOptions},
     stats::{ClassStats, PoolStats},
     strings::Strings,

@@ -1,11 +1,13 @@
 //! Writing a tensor one element at a time.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use crate::element::Element;
+use crate::tensor::Tensor;
 use crate::tensor_mut::TensorMut;
 use crate::uninit::TensorUninit;
-use crate::{DType, Error};
+use crate::{DType, Error, racy};
 
 /// More elements were pushed than the shape has. Becomes [`Error::Full`]; a type of its own because `push` returns it in a
 /// register.
@@ -116,5 +118,23 @@ impl Writer<u8> {
     /// Over the bytes of a tensor of any type.
     pub(crate) fn of_bytes(loan: TensorUninit) -> Self {
         Self::over(loan)
+    }
+
+    /// Writes the bytes of a tensor, shared ones too, all or none of them.
+    pub fn extend_from_tensor(&mut self, tensor: &Tensor) -> Result<(), Full> {
+        if let Ok(bytes) = tensor.bytes() {
+            return self.extend_from_slice(bytes);
+        }
+        let len = tensor.byte_len();
+        if len > self.remaining() {
+            return Err(Full);
+        }
+        // SAFETY: the loan has room for `len` bytes from `next` on and is ours alone.
+        let to = unsafe { std::slice::from_raw_parts_mut(self.next.cast::<MaybeUninit<u8>>(), len) };
+        // SAFETY: a shared tensor's bytes are mapped while it lives, and no reference leads to them.
+        unsafe { racy::read(tensor.start(), to) };
+        // SAFETY: at most one past the last element.
+        self.next = unsafe { self.next.add(len) };
+        Ok(())
     }
 }

@@ -166,7 +166,7 @@ mod tests {
         match read {
             Ok(Inputs::Tensors(tensors)) => {
                 assert_eq!(
-                    tensors[0].tensor.bytes(),
+                    tensors[0].tensor.bytes().unwrap(),
                     bytes,
                     "the bytes are taken as they are"
                 );

@@ -200,7 +200,7 @@ fn a_yield_on_an_input_leaves_the_callers_memory_as_it_is() {
     let work = work(&model, &pool, &inputs);
     let memory = work.inputs()[0].clone().unwrap();
     let finished = finish(Call::start(work, None, &pool, Always::new(Verdict::Suspend)));
-    assert_eq!(memory.bytes(), inputs[0].data);
+    assert_eq!(memory.bytes().unwrap(), inputs[0].data);
     let expect = |index: usize| (-(index as f32 - 90.0)).max(0.0);
     let bytes: Vec<u8> = (0..192).flat_map(|index| expect(index).to_le_bytes()).collect();
     assert!(answer(finished) == [(vec![3, 64], bytes)]);

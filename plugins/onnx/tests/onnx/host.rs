@@ -152,7 +152,7 @@ pub fn answer(finished: Finished) -> Answer {
     let outputs = finished.work.into_outputs().unwrap();
     outputs
         .into_iter()
-        .map(|(_, tensor)| (tensor.shape().dims().to_vec(), tensor.bytes().to_vec()))
+        .map(|(_, tensor)| (tensor.shape().dims().to_vec(), tensor.bytes().unwrap().to_vec()))
         .collect()
 }
 

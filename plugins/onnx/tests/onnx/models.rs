@@ -148,6 +148,6 @@ fn the_rows_of_a_batch_may_be_run_one_by_one() {
     }
     let outputs = work.into_outputs().unwrap();
     for ((_, part), whole) in outputs.iter().zip(run(&model, &inputs)) {
-        assert_eq!(part.bytes(), whole.1);
+        assert_eq!(part.bytes().unwrap(), whole.1);
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use mlos_plugin_host::{Call, Error as PluginError, Finished, Gate, Outputs, Step, Work};
 use mlos_scheduler::Member;
-use mlos_tensor_mem::{Pool, Tensor};
+use mlos_tensor_mem::{Error as TensorError, Pool, Tensor};
 use smallvec::{SmallVec, smallvec};
 
 /// Outputs with their indices, ascending.
@@ -165,14 +165,11 @@ fn gather_one<'a>(
     let bytes = parts.clone().map(Tensor::byte_len).sum();
     let mut gathered = pool
         .loan_bytes(first.dtype(), first.shape().with_dim0(rows), bytes)?
-        .zeroed();
-    let mut at = 0;
+        .byte_writer();
     for part in parts {
-        let end = at + part.byte_len();
-        gathered.bytes_mut()[at..end].copy_from_slice(part.bytes());
-        at = end;
+        gathered.extend_from_tensor(part).map_err(TensorError::from)?;
     }
-    Ok(Some(gathered.freeze()))
+    Ok(Some(gathered.finish()?.freeze()))
 }
 
 /// These rows of each output, without a copy.
