@@ -1,0 +1,2 @@
+//! Local protocol.
+pub mod layout; pub mod limits; mod status; pub use status::Status;
