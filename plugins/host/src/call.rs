@@ -1,6 +1,5 @@
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::input::Views;
 use crate::stack::PooledStack;
 use crate::state::{State, StatePtr};
 use crate::table::while_running;
@@ -116,22 +115,23 @@ impl Running {
         pool: &Pool,
         gate: Rc<dyn Gate>,
     ) -> Result<Self, Box<(Work, Error)>> {
+        let mut state = StatePtr::take();
         let ready = work.part(rows).and_then(|part| {
             let rows = part
                 .as_ref()
                 .filter(|part| part.rows.len() < part.total)
                 .map(|part| &part.rows);
-            let views = Views::cut(work.inputs(), rows)?;
+            state.views().cut(work.model(), work.inputs(), rows, pool)?;
             let stack = PooledStack::take()?;
             work.model().begin()?;
-            Ok((part, views, stack))
+            Ok((part, stack))
         });
-        let (part, views, stack) = match ready {
+        let (part, stack) = match ready {
             Ok(ready) => ready,
             Err(error) => return Err(Box::new((work, error))),
         };
         work.outputs.iter_mut().for_each(|output| output.begin());
-        let state = State::place(work, part, views, pool.clone(), gate);
+        state.place(work, part, pool.clone(), gate);
         Ok(Self {
             coroutine: coroutine(stack, state.as_ptr()),
             state,

@@ -86,6 +86,18 @@ pub enum Error {
         /// What does not fit.
         problem: String,
     },
+    /// The memory that was given for an output has no room for it.
+    #[error("output `{output}` of shape {shape} needs {needed} bytes, the memory given for it has {given}")]
+    OutputSpace {
+        /// Name of the output.
+        output: String,
+        /// Its shape.
+        shape: mlos_tensor_mem::Shape,
+        /// Bytes that it needs.
+        needed: usize,
+        /// Bytes that were given.
+        given: usize,
+    },
     /// The gate said [`Cancel`](crate::Verdict::Cancel), or the call was dropped.
     #[error("the call was cancelled")]
     Cancelled,
@@ -101,8 +113,8 @@ pub enum Error {
     /// No memory for a stack.
     #[error("cannot map a stack for the call: {0}")]
     Stack(std::io::Error),
-    /// No memory for an output.
-    #[error("no memory for an output: {0}")]
+    /// No memory for an output, or for a copy of an input.
+    #[error("no memory for the call: {0}")]
     Memory(#[from] mlos_tensor_mem::Error),
 }
 
@@ -144,9 +156,8 @@ impl Error {
             Self::Open { .. } | Self::MissingSymbol { .. } => ErrorKind::NotFound,
             Self::AbiMismatch { .. } => ErrorKind::Unsupported,
             Self::BadPlugin { .. } | Self::Output { .. } => ErrorKind::Plugin,
-            Self::Duplicate { .. } | Self::Nul { .. } | Self::Input { .. } | Self::Request { .. } => {
-                ErrorKind::InvalidRequest
-            }
+            Self::Duplicate { .. } | Self::Nul { .. } | Self::Input { .. }
+            | Self::Request { .. } | Self::OutputSpace { .. } => ErrorKind::InvalidRequest,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Busy | Self::TooManyCalls { .. } => ErrorKind::Busy,
             Self::Stack(_) | Self::Memory(_) => ErrorKind::NoMemory,

@@ -2,8 +2,10 @@
 
 use crate::describe::TensorSpec;
 use crate::error::Error;
+use crate::model::Model;
+use crate::shared::stays_in_place;
 use mlos_smi::{Dim, abi};
-use mlos_tensor_mem::Tensor;
+use mlos_tensor_mem::{DType, Pool, Tensor};
 use smallvec::SmallVec;
 use std::ffi::{CString, c_char};
 use std::ops::Range;
@@ -89,32 +91,38 @@ pub(crate) fn common_rows(specs: &[TensorSpec], inputs: &[Option<Tensor>]) -> Re
     })
 }
 
-/// The inputs of one part as the plugin sees them.
+/// The inputs of one part as the plugin sees them. Kept from call to call for its buffers.
+#[derive(Default)]
 pub(crate) struct Views {
-    /// Row views, which keep the memory; `None` when the whole is run.
-    rows: Option<SmallVec<[Option<Tensor>; 4]>>,
+    /// What the plugin is given in place of the work's inputs, if that differs: views of rows, private copies.
+    own: SmallVec<[Option<Tensor>; 4]>,
     shapes: SmallVec<[i64; 16]>,
     tensors: SmallVec<[abi::Tensor; 4]>,
 }
 
 impl Views {
-    /// Cuts `inputs` to these rows, or to none.
-    pub(crate) fn cut(inputs: &[Option<Tensor>], rows: Option<&Range<usize>>) -> Result<Self, Error> {
-        let rows = rows.map(|rows| {
-            let cut =
-                |input: &Option<Tensor>| input.as_ref().map(|input| input.rows(rows.clone())).transpose();
-            inputs.iter().map(cut).collect::<Result<_, _>>()
-        });
-        Ok(Self {
-            rows: rows.transpose()?,
-            shapes: SmallVec::new(),
-            tensors: SmallVec::new(),
-        })
+    /// Cuts `inputs` to these rows, if any are named, and copies what may not be used where it lies.
+    pub(crate) fn cut(
+        &mut self,
+        model: &Model,
+        inputs: &[Option<Tensor>],
+        rows: Option<&Range<usize>>,
+        pool: &Pool,
+    ) -> Result<(), Error> {
+        self.clear();
+        if rows.is_none() && !inputs.iter().flatten().any(must_be_copied) {
+            return Ok(());
+        }
+        for (input, spec) in inputs.iter().zip(&model.info().inputs) {
+            let own = input.as_ref().map(|input| own(input, spec, rows, pool));
+            self.own.push(own.transpose()?);
+        }
+        Ok(())
     }
 
     /// Writes the ABI's tensors. They point into `self`, which must not move from here on.
     pub(crate) fn lay_out(&mut self, inputs: &[Option<Tensor>], names: &[CString]) {
-        let inputs = self.rows.as_deref().unwrap_or(inputs);
+        let inputs = if self.own.is_empty() { inputs } else { &self.own };
         for input in inputs.iter().flatten() {
             self.shapes
                 .extend(input.shape().dims().iter().map(|&size| size as i64));
@@ -129,6 +137,40 @@ impl Views {
     pub(crate) fn tensors(&self) -> &[abi::Tensor] {
         &self.tensors
     }
+
+    /// Lets go of the inputs, and keeps the room.
+    pub(crate) fn clear(&mut self) {
+        self.own.clear();
+        self.shapes.clear();
+        self.tensors.clear();
+    }
+}
+
+fn must_be_copied(input: &Tensor) -> bool {
+    input.is_shared() && !stays_in_place(input.dtype())
+}
+
+/// One input as the plugin gets it.
+fn own(
+    input: &Tensor,
+    spec: &TensorSpec,
+    rows: Option<&Range<usize>>,
+    pool: &Pool,
+) -> Result<Tensor, Error> {
+    // Text has no rows to cut.
+    let cut = rows.map(|rows| input.rows(rows.clone())).transpose()?;
+    let input = cut.as_ref().unwrap_or(input);
+    if !must_be_copied(input) {
+        return Ok(input.clone());
+    }
+    let copy = input.to_private(pool)?;
+    if copy.dtype() == DType::String {
+        copy.strings().map_err(|e| Error::Input {
+            name: spec.name.clone(),
+            problem: e.to_string(),
+        })?;
+    }
+    Ok(copy)
 }
 
 fn raw(input: Option<&Tensor>, shape: *const i64, name: *const c_char) -> abi::Tensor {

@@ -30,6 +30,7 @@ mod model;
 mod output;
 mod plugin;
 mod plugins;
+mod shared;
 mod stack;
 mod state;
 mod table;

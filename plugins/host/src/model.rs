@@ -1,5 +1,6 @@
 use crate::describe::{self, ModelInfo, TensorSpec};
 use crate::error::Error;
+use crate::output::Refusal;
 use crate::plugin::Plugin;
 use mlos_smi::{SliceProfile, abi};
 use std::ffi::CString;
@@ -107,15 +108,33 @@ impl Model {
         self.0.handle.model
     }
 
+    /// Why an output got no memory.
+    pub(crate) fn output_refused(&self, index: usize, refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::Wrong(problem) => self.output_error(index, problem),
+            Refusal::Memory(error) => Error::Memory(error),
+            Refusal::Short {
+                shape,
+                needed,
+                given,
+            } => Error::OutputSpace {
+                output: self.output_name(index),
+                shape,
+                needed,
+                given,
+            },
+        }
+    }
+
+    fn output_name(&self, index: usize) -> String {
+        let spec = self.info().outputs.get(index);
+        spec.map_or_else(|| index.to_string(), |spec| spec.name.clone())
+    }
+
     pub(crate) fn output_error(&self, index: usize, problem: String) -> Error {
-        let output = self
-            .info()
-            .outputs
-            .get(index)
-            .map_or_else(|| index.to_string(), |spec| spec.name.clone());
         Error::Output {
             plugin: self.plugin().info().id.clone(),
-            output,
+            output: self.output_name(index),
             problem,
         }
     }

@@ -1,18 +1,33 @@
 //! Outputs: memory on request of the plugin, checked against the model and against the part that is being run.
 
 use crate::describe::{TensorSpec, dtype_of};
+use crate::shared::stays_in_place;
 use mlos_smi::Status;
-use mlos_tensor_mem::{DType, Pool, Shape, Tensor, TensorUninit};
+use mlos_tensor_mem::{DType, Error as MemoryError, Pool, Region, Shape, Tensor, TensorUninit};
 use std::ops::Range;
 
 /// One output of a work, over all its parts.
 #[derive(Default)]
 pub(crate) struct Output {
     pub(crate) wanted: bool,
-    /// For all rows; allocated by the first part that asks.
-    memory: Option<TensorUninit>,
+    /// Where it shall go, if the caller says so.
+    given: Option<Region>,
+    /// For all rows; taken by the first part that asks.
+    memory: Option<Memory>,
     /// The run that is under way has asked.
     asked: bool,
+}
+
+/// What the plugin writes, or has written.
+enum Memory {
+    Loan(TensorUninit),
+    /// The first bytes of what was given.
+    Given {
+        dtype: DType,
+        shape: Shape,
+        byte_len: usize,
+    },
+    Finished(Tensor),
 }
 
 /// What the plugin asks for.
@@ -34,24 +49,60 @@ pub(crate) enum Refusal {
     /// It does not fit.
     Wrong(String),
     /// The pool is empty.
-    Memory(mlos_tensor_mem::Error),
+    Memory(MemoryError),
+    /// The memory that the caller gave is too small.
+    Short {
+        shape: Shape,
+        needed: usize,
+        given: usize,
+    },
 }
 
 impl Refusal {
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Wrong(_) => Status::InvalidArgument,
-            Self::Memory(_) => Status::NoMemory,
+            Self::Memory(_) | Self::Short { .. } => Status::NoMemory,
+        }
+    }
+}
+
+impl From<MemoryError> for Refusal {
+    fn from(error: MemoryError) -> Self {
+        Self::Memory(error)
+    }
+}
+
+impl Memory {
+    fn shape(&self) -> &Shape {
+        match self {
+            Self::Loan(loan) => loan.shape(),
+            Self::Given { shape, .. } => shape,
+            Self::Finished(tensor) => tensor.shape(),
+        }
+    }
+
+    fn byte_len(&self) -> usize {
+        match self {
+            Self::Loan(loan) => loan.byte_len(),
+            Self::Given { byte_len, .. } => *byte_len,
+            Self::Finished(tensor) => tensor.byte_len(),
         }
     }
 }
 
 impl Output {
-    pub(crate) fn new(wanted: bool) -> Self {
+    pub(crate) fn wanted() -> Self {
         Self {
-            wanted,
-            memory: None,
-            asked: false,
+            wanted: true,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn into_memory(given: Region) -> Self {
+        Self {
+            given: Some(given),
+            ..Self::wanted()
         }
     }
 
@@ -63,6 +114,18 @@ impl Output {
     /// Whether the run has asked for memory.
     pub(crate) fn was_asked(&self) -> bool {
         self.asked
+    }
+
+    /// Forgets what was produced.
+    pub(crate) fn forget(&mut self) {
+        self.memory = None;
+    }
+
+    /// The shape and the length of what was produced, or is being.
+    pub(crate) fn extent(&self) -> Option<(Shape, usize)> {
+        self.memory
+            .as_ref()
+            .map(|memory| (*memory.shape(), memory.byte_len()))
     }
 
     /// Where the plugin writes: the part's rows within the whole.
@@ -88,8 +151,7 @@ impl Output {
     fn whole(&mut self, dtype: DType, shape: Shape, bytes: usize, pool: &Pool) -> Result<*mut u8, Refusal> {
         // What an earlier, failed run left goes first: it may be just the memory that is missing.
         self.memory = None;
-        let loan = pool.loan_bytes(dtype, shape, bytes).map_err(Refusal::Memory)?;
-        Ok(self.memory.insert(loan).as_mut_ptr())
+        self.take(dtype, shape, bytes, pool)
     }
 
     fn rows(&mut self, dtype: DType, shape: Shape, part: &Part, pool: &Pool) -> Result<*mut u8, Refusal> {
@@ -102,37 +164,125 @@ impl Output {
             // What an earlier, failed run left.
             self.memory = None;
         }
-        let memory = match &mut self.memory {
-            Some(memory) if *memory.shape() == full => memory,
+        let start = match &mut self.memory {
+            Some(memory) if *memory.shape() == full => self.start(),
             Some(memory) => {
                 let earlier = memory.shape().with_dim0(count);
                 return Err(Refusal::Wrong(format!(
                     "has shape {shape}, an earlier part had {earlier}"
                 )));
             }
-            empty => empty.insert(pool.loan(dtype, full).map_err(Refusal::Memory)?),
+            None => self.take(dtype, full, full.byte_len(dtype)?, pool)?,
         };
-        let row_bytes = memory.byte_len().checked_div(part.total).unwrap_or(0);
+        let bytes = self.memory.as_ref().map_or(0, Memory::byte_len);
+        let row_bytes = bytes.checked_div(part.total).unwrap_or(0);
         // In bounds: part.rows.end <= part.total, so the offset is at most the length; a part of no rows may point
         // to the end, where nothing is written.
-        Ok(memory.as_mut_ptr().wrapping_add(part.rows.start * row_bytes))
+        Ok(start.wrapping_add(part.rows.start * row_bytes))
     }
 
-    /// The finished tensor.
+    /// Memory for all rows: what was given, or a loan.
+    fn take(
+        &mut self,
+        dtype: DType,
+        shape: Shape,
+        byte_len: usize,
+        pool: &Pool,
+    ) -> Result<*mut u8, Refusal> {
+        let given = self.given.as_ref().map(Region::len);
+        if let Some(given) = given.filter(|&given| given < byte_len) {
+            return Err(Refusal::Short {
+                shape,
+                needed: byte_len,
+                given,
+            });
+        }
+        self.memory = Some(if given.is_some() && stays_in_place(dtype) {
+            Memory::Given {
+                dtype,
+                shape,
+                byte_len,
+            }
+        } else {
+            Memory::Loan(pool.loan_bytes(dtype, shape, byte_len)?)
+        });
+        Ok(self.start())
+    }
+
+    /// The first byte of what was taken.
+    fn start(&mut self) -> *mut u8 {
+        match (&mut self.memory, &self.given) {
+            (Some(Memory::Loan(loan)), _) => loan.as_mut_ptr(),
+            (Some(Memory::Given { .. }), Some(given)) => given.as_mut_ptr(),
+            _ => unreachable!("memory is given, or taken and not finished, while a part runs"),
+        }
+    }
+
+    /// All rows are written: brings them to where they shall be. The error says what is wrong with them.
     ///
     /// # Safety
     /// The plugin has written all rows.
-    pub(crate) unsafe fn finish(&mut self) -> Option<Tensor> {
-        // SAFETY: the caller's promise.
-        self.memory
-            .take()
-            .map(|memory| unsafe { memory.assume_init() }.freeze())
-    }
-
-    /// Throws away what was not wanted.
-    pub(crate) fn discard_unwanted(&mut self) {
+    pub(crate) unsafe fn settle(&mut self) -> Result<(), String> {
         if !self.wanted {
             self.memory = None;
+        }
+        self.memory = match self.memory.take() {
+            Some(Memory::Loan(loan)) => {
+                // SAFETY: the caller's promise.
+                let tensor = unsafe { loan.assume_init() }.freeze();
+                if tensor.dtype() == DType::String {
+                    tensor.strings().map_err(|e| e.to_string())?;
+                }
+                Some(self.place(tensor).map_err(|e| e.to_string())?)
+            }
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// Takes a tensor that was made elsewhere.
+    pub(crate) fn accept(&mut self, tensor: &Tensor) -> Result<(), Refusal> {
+        let given = self.given.as_ref().map(Region::len);
+        if let Some(given) = given.filter(|&given| given < tensor.byte_len()) {
+            return Err(Refusal::Short {
+                shape: *tensor.shape(),
+                needed: tensor.byte_len(),
+                given,
+            });
+        }
+        self.memory = Some(self.place(tensor.clone())?);
+        Ok(())
+    }
+
+    /// Copies a tensor to the memory that was given for it; without any it stays as it is.
+    fn place(&self, tensor: Tensor) -> Result<Memory, MemoryError> {
+        let Some(given) = &self.given else {
+            return Ok(Memory::Finished(tensor));
+        };
+        given.copy_from(tensor.bytes()?)?;
+        Ok(Memory::Given {
+            dtype: tensor.dtype(),
+            shape: *tensor.shape(),
+            byte_len: tensor.byte_len(),
+        })
+    }
+
+    /// The finished tensor, after `settle`.
+    pub(crate) fn finish(&mut self) -> Result<Option<Tensor>, MemoryError> {
+        match (self.memory.take(), &self.given) {
+            (Some(Memory::Finished(tensor)), _) => Ok(Some(tensor)),
+            (
+                Some(Memory::Given {
+                    dtype,
+                    shape,
+                    byte_len,
+                }),
+                Some(given),
+            ) => {
+                let exact = Region::new(given.segment(), given.offset(), byte_len)?;
+                Tensor::over(exact, dtype, shape).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 }

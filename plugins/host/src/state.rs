@@ -5,8 +5,9 @@ use crate::clock::now_ns;
 use crate::error::Error;
 use crate::gate::{Checkpoint, Gate, Verdict};
 use crate::input::Views;
+use crate::limits::STACKS_IDLE_MAX;
 use crate::model::Model;
-use crate::output::{Demand, Part, Refusal};
+use crate::output::{Demand, Part};
 use crate::work::Work;
 use corosensei::Yielder;
 use mlos_smi::{Status, abi};
@@ -16,36 +17,86 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ptr;
 use std::rc::Rc;
 
+thread_local! {
+    /// States of calls that are over, for the next ones.
+    static IDLE: RefCell<Vec<Box<State>>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Owner of a call's state, at an address that plugin and coroutine know. Not a `Box`: moving one would claim that
 /// nobody else has the address.
 pub(crate) struct StatePtr(*mut State);
 
 impl StatePtr {
+    /// The state that this thread used last, or a new one.
+    pub(crate) fn take() -> Self {
+        let idle = IDLE.with_borrow_mut(Vec::pop);
+        Self(Box::into_raw(idle.unwrap_or_else(State::new)))
+    }
+
     pub(crate) fn as_ptr(&self) -> *const State {
         self.0
     }
 
     pub(crate) fn get(&self) -> &State {
-        // SAFETY: made by Box::into_raw, freed in drop only; all changes go through cells.
+        // SAFETY: made by Box::into_raw, given back in drop only; once it is placed all changes go through cells.
         unsafe { &*self.0 }
+    }
+
+    /// For the time before it is placed.
+    fn get_mut(&mut self) -> &mut State {
+        debug_assert!(self.get().job.is_none(), "its address is known");
+        // SAFETY: made by Box::into_raw; nobody has been told the address yet.
+        unsafe { &mut *self.0 }
+    }
+
+    /// The room for a call's inputs.
+    pub(crate) fn views(&mut self) -> &mut Views {
+        &mut self.get_mut().views
+    }
+
+    /// Puts a call where it stays; its inputs have been cut.
+    pub(crate) fn place(&mut self, work: Work, part: Option<Part>, pool: Pool, gate: Rc<dyn Gate>) {
+        let state = self.get_mut();
+        state.views.lay_out(work.inputs(), work.model.input_names());
+        state
+            .outputs_wanted
+            .extend(work.outputs.iter().map(|output| u8::from(output.wanted)));
+        *state.abi.get_mut() = abi::Call {
+            host: work.model.plugin().host_table(),
+            inputs: state.views.tensors().as_ptr(),
+            outputs_wanted: state.outputs_wanted.as_ptr(),
+            input_count: state.views.tensors().len() as u32,
+            output_count: state.outputs_wanted.len() as u32,
+            host_data: ptr::null_mut(),
+        };
+        state.job = Some(Job {
+            pool,
+            gate,
+            part,
+            work: RefCell::new(Some(work)),
+        });
     }
 }
 
 impl Drop for StatePtr {
     fn drop(&mut self) {
         // SAFETY: made by Box::into_raw; the coroutine, its only other user, is over or was never resumed.
-        let state = unsafe { Box::from_raw(self.0) };
-        state.model.end();
+        let mut state = unsafe { Box::from_raw(self.0) };
+        state.clear();
+        // While the thread ends the list may be gone; then the state is simply freed.
+        let _ = IDLE.try_with(|idle| {
+            let mut idle = idle.borrow_mut();
+            if idle.len() < STACKS_IDLE_MAX {
+                idle.push(state);
+            }
+        });
     }
 }
 
-/// Everything that the plugin's callbacks touch.
+/// Everything that the plugin's callbacks touch. It outlives its call for the sake of its memory.
 pub(crate) struct State {
-    model: Model,
-    pool: Pool,
-    gate: Rc<dyn Gate>,
-    part: Option<Part>,
-    work: RefCell<Option<Work>>,
+    /// There while it belongs to a call.
+    job: Option<Job>,
     views: Views,
     outputs_wanted: SmallVec<[u8; 8]>,
     /// What the plugin's pointer leads to; written before the first resume only.
@@ -56,6 +107,15 @@ pub(crate) struct State {
     times: Times,
     error_text: Cell<Option<String>>,
     refusal: Cell<Option<Error>>,
+}
+
+/// What a call is about.
+struct Job {
+    pool: Pool,
+    gate: Rc<dyn Gate>,
+    part: Option<Part>,
+    /// Until the call is over.
+    work: RefCell<Option<Work>>,
 }
 
 #[derive(Default)]
@@ -94,52 +154,46 @@ impl Times {
 }
 
 impl State {
-    /// Puts the state of a call where it stays.
-    pub(crate) fn place(
-        work: Work,
-        part: Option<Part>,
-        views: Views,
-        pool: Pool,
-        gate: Rc<dyn Gate>,
-    ) -> StatePtr {
-        let host = work.model().plugin().host_table();
-        let state = Box::into_raw(Box::new(Self {
-            model: work.model().clone(),
-            pool,
-            gate,
-            part,
-            outputs_wanted: work
-                .outputs
-                .iter()
-                .map(|output| u8::from(output.wanted))
-                .collect(),
-            work: RefCell::new(Some(work)),
-            views,
-            abi: UnsafeCell::new(abi::Call {
-                host,
-                inputs: ptr::null(),
-                outputs_wanted: ptr::null(),
-                input_count: 0,
-                output_count: 0,
-                host_data: ptr::null_mut(),
-            }),
+    fn new() -> Box<Self> {
+        let abi = abi::Call {
+            host: ptr::null(),
+            inputs: ptr::null(),
+            outputs_wanted: ptr::null(),
+            input_count: 0,
+            output_count: 0,
+            host_data: ptr::null_mut(),
+        };
+        Box::new(Self {
+            job: None,
+            views: Views::default(),
+            outputs_wanted: SmallVec::new(),
+            abi: UnsafeCell::new(abi),
             yielder: Cell::new(ptr::null()),
-            cancelled: Cell::new(false),
+            cancelled: Cell::default(),
             times: Times::default(),
-            error_text: Cell::new(None),
-            refusal: Cell::new(None),
-        }));
-        // SAFETY: allocated above and nobody else's yet; from here on it does not move.
-        let this = unsafe { &mut *state };
-        if let Some(work) = this.work.get_mut() {
-            this.views.lay_out(work.inputs(), this.model.input_names());
+            error_text: Cell::default(),
+            refusal: Cell::default(),
+        })
+    }
+
+    fn job(&self) -> &Job {
+        self.job.as_ref().expect("a state in use has a job")
+    }
+
+    /// Forgets the call, and keeps the room.
+    fn clear(&mut self) {
+        // A call that was never resumed, or was dropped while it was suspended.
+        let unfinished = self.job.take().and_then(|job| job.work.into_inner());
+        if let Some(work) = unfinished {
+            work.model.end();
         }
-        let abi = this.abi.get_mut();
-        abi.inputs = this.views.tensors().as_ptr();
-        abi.input_count = this.views.tensors().len() as u32;
-        abi.outputs_wanted = this.outputs_wanted.as_ptr();
-        abi.output_count = this.outputs_wanted.len() as u32;
-        StatePtr(state)
+        self.views.clear();
+        self.outputs_wanted.clear();
+        self.yielder = Cell::new(ptr::null());
+        self.cancelled = Cell::default();
+        self.times = Times::default();
+        self.error_text = Cell::default();
+        self.refusal = Cell::default();
     }
 
     /// Calls the plugin.
@@ -148,10 +202,18 @@ impl State {
     /// On the stack that `yielder` leaves, and once.
     pub(crate) unsafe fn infer(&self, yielder: &Yielder<(), ()>) -> i32 {
         self.yielder.set(yielder);
-        let plugin = self.model.plugin();
-        // SAFETY: [between load and unload], and begin() keeps a model that is not re-entrant to this call; the call
-        // and all it points to live in the state; the stack has STACK_BYTES.
-        unsafe { (plugin.functions().infer)(plugin.table(), self.model.handle(), self.abi.get()) }
+        let (infer, plugin, model) = {
+            let work = self.job().work.borrow();
+            let model = &work.as_ref().expect("the work is there until the call ends").model;
+            (
+                model.plugin().functions().infer,
+                model.plugin().table(),
+                model.handle(),
+            )
+        };
+        // SAFETY: [between load and unload], as the work keeps the model, and begin() keeps one that is not re-entrant to
+        // this call; the call and all it points to live in the state; the stack has STACK_BYTES.
+        unsafe { infer(plugin, model, self.abi.get()) }
     }
 
     pub(crate) fn before_resume(&self) {
@@ -170,11 +232,13 @@ impl State {
 
     /// The end, once the plugin has returned `code`.
     pub(crate) fn finish(&self, code: i32) -> Finished {
-        let mut work = self.work.take().expect("the work is there until the call ends");
-        let result = self.judge(code, &work);
-        if result.is_ok() {
-            work.complete(self.part.as_ref());
-        }
+        let job = self.job();
+        let mut work = job.work.take().expect("the work is there until the call ends");
+        work.model.end();
+        let result = self.judge(code, &work).and_then(|()| {
+            // SAFETY: judged: the plugin returned SMI_OK and has asked for all that is wanted.
+            unsafe { work.complete(job.part.as_ref()) }
+        });
         Finished {
             work,
             result,
@@ -194,7 +258,7 @@ impl State {
     }
 
     pub(crate) fn wants_checkpoint(&self) -> bool {
-        self.cancelled.get() || self.gate.wants_checkpoint()
+        self.cancelled.get() || self.job().gate.wants_checkpoint()
     }
 
     /// A layer boundary; false: the plugin is to give up.
@@ -203,7 +267,7 @@ impl State {
             return false;
         }
         self.times.checkpoints.set(self.times.checkpoints.get() + 1);
-        match self.gate.at_checkpoint(self.times.mark()) {
+        match self.job().gate.at_checkpoint(self.times.mark()) {
             Verdict::Continue => {}
             Verdict::Suspend => self.suspend(),
             Verdict::Cancel => self.cancel(),
@@ -226,14 +290,15 @@ impl State {
         size_bytes: u64,
     ) -> Result<*mut u8, Status> {
         let index = index as usize;
-        let mut work = self.work.borrow_mut();
-        let outputs = work.as_mut().map_or(&mut [][..], |work| &mut work.outputs[..]);
+        let job = self.job();
+        let mut work = job.work.borrow_mut();
+        let Some(Work { model, outputs, .. }) = work.as_mut() else {
+            return Err(Status::InvalidArgument);
+        };
         let count = outputs.len();
-        let (Some(output), Some(spec)) = (outputs.get_mut(index), self.model.info().outputs.get(index))
-        else {
-            self.refusal.set(Some(
-                self.broken(format!("it asked for output {index} of {count}")),
-            ));
+        let (Some(output), Some(spec)) = (outputs.get_mut(index), model.info().outputs.get(index)) else {
+            let what = format!("it asked for output {index} of {count}");
+            self.refusal.set(Some(broken(model, what)));
             return Err(Status::InvalidArgument);
         };
         let demand = Demand {
@@ -242,13 +307,10 @@ impl State {
             size_bytes,
         };
         output
-            .allocate(spec, &demand, self.part.as_ref(), &self.pool)
+            .allocate(spec, &demand, job.part.as_ref(), &job.pool)
             .map_err(|refusal| {
                 let status = refusal.status();
-                self.refusal.set(Some(match refusal {
-                    Refusal::Wrong(problem) => self.model.output_error(index, problem),
-                    Refusal::Memory(error) => Error::Memory(error),
-                }));
+                self.refusal.set(Some(model.output_refused(index, refusal)));
                 status
             })
     }
@@ -268,29 +330,29 @@ impl State {
                     .position(|output| output.wanted && !output.was_asked());
                 let problem = "was not produced, though the plugin reported success";
                 missing.map_or(Ok(()), |index| {
-                    Err(refusal.unwrap_or_else(|| self.model.output_error(index, problem.into())))
+                    Err(refusal.unwrap_or_else(|| work.model.output_error(index, problem.into())))
                 })
             }
             Some(Status::Cancelled) => {
-                Err(self.broken("it reported a cancellation that nobody asked for".into()))
+                Err(broken(&work.model, "it reported a cancellation that nobody asked for".into()))
             }
             Some(status) => Err(refusal.unwrap_or_else(|| Error::Plugin {
-                plugin: self.plugin_id(),
+                plugin: plugin_id(&work.model),
                 during: "infer",
                 status,
                 message: self.error_text.take().unwrap_or_else(|| status.to_string()),
             })),
         }
     }
+}
 
-    fn plugin_id(&self) -> String {
-        self.model.plugin().info().id.clone()
-    }
+fn plugin_id(model: &Model) -> String {
+    model.plugin().info().id.clone()
+}
 
-    fn broken(&self, what: String) -> Error {
-        Error::BadPlugin {
-            plugin: self.plugin_id(),
-            what,
-        }
+fn broken(model: &Model, what: String) -> Error {
+    Error::BadPlugin {
+        plugin: plugin_id(model),
+        what,
     }
 }

@@ -2,24 +2,32 @@ use crate::error::Error;
 use crate::input;
 use crate::model::Model;
 use crate::output::{Output, Part};
-use mlos_tensor_mem::{DType, Tensor};
+use mlos_tensor_mem::{Region, Shape, Tensor};
 use std::fmt;
 use std::ops::Range;
 
-/// Which outputs a work is to produce.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which outputs a work is to produce, and where.
+#[derive(Debug, Clone, Copy)]
 pub enum Outputs<'a> {
     /// All that the model has.
     All,
     /// These, by index.
     Only(&'a [usize]),
+    /// Those for which memory is given, one entry for each that the model has. An output may have any shape that the model
+    /// declares and the memory has room for.
+    Into(&'a [Option<Region>]),
 }
 
 /// One job: its inputs, and what has been produced of its outputs so far. It may be run in several
 /// [`Call`](crate::Call)s, one part of its rows after the other, and is handed from one to the next.
+///
+/// **In memory of another process.** Inputs may be shared tensors ([`Tensor::over`]), and outputs may go to a [`Region`]
+/// ([`Outputs::Into`]). The plugin then works on them where they lie, except for element types by which engines find
+/// their way (indices, sizes, conditions, text): those are copied, so that the other process cannot change them between
+/// their check and their use. A work over such memory is made once and run often: [`again`](Self::again).
 pub struct Work {
-    model: Model,
-    inputs: Vec<Option<Tensor>>,
+    pub(crate) model: Model,
+    pub(crate) inputs: Vec<Option<Tensor>>,
     pub(crate) outputs: Vec<Output>,
     /// Rows of the whole, if it can be split.
     rows: Option<usize>,
@@ -86,10 +94,51 @@ impl Work {
         self.done
     }
 
-    /// The produced outputs with their indices, ascending.
+    /// Makes it as if it had not been run: the same inputs, whatever they hold now, and the same memory for outputs.
+    /// Allocates nothing; and neither does a call of it.
+    pub fn again(&mut self) {
+        self.outputs.iter_mut().for_each(Output::forget);
+        self.rows_done = 0;
+        self.done = false;
+    }
+
+    /// The shape of an output and its length in bytes, once everything has been run; `None` for one that was not wanted
+    /// or has been taken.
+    pub fn extent(&self, output: usize) -> Option<(Shape, usize)> {
+        self.done
+            .then(|| self.outputs.get(output).and_then(Output::extent))
+            .flatten()
+    }
+
+    /// Takes outputs that were computed together with those of other works, and is then done. They are copied to the
+    /// memory that was given for them, if any was.
     ///
     /// # Errors
-    /// [`Error::Request`] if not everything has been run; [`Error::Output`] if a text output is malformed.
+    /// [`Error::Output`] if a wanted one is missing, [`Error::OutputSpace`] if the memory given is too small. It may be run again then.
+    pub fn accept(&mut self, made: &[(usize, Tensor)]) -> Result<(), Error> {
+        let Self { model, outputs, .. } = self;
+        for (index, output) in outputs
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, output)| output.wanted)
+        {
+            let tensor = made.iter().find(|(made, _)| *made == index);
+            let Some((_, tensor)) = tensor else {
+                return Err(model.output_error(index, "was not produced".into()));
+            };
+            output
+                .accept(tensor)
+                .map_err(|refusal| model.output_refused(index, refusal))?;
+        }
+        self.rows_done = self.rows.unwrap_or(0);
+        self.done = true;
+        Ok(())
+    }
+
+    /// The produced outputs with their indices, ascending. Those in memory that was given are shared tensors.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if not everything has been run.
     pub fn into_outputs(mut self) -> Result<Vec<(usize, Tensor)>, Error> {
         if !self.is_done() {
             let problem = format!(
@@ -99,23 +148,8 @@ impl Work {
             return Err(Error::Request { problem });
         }
         let mut finished = Vec::with_capacity(self.outputs.len());
-        for (index, output) in self
-            .outputs
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, output)| output.wanted)
-        {
-            // SAFETY: is_done: for every part the plugin returned SMI_OK after it had asked for this output's
-            // memory, which is its word that it has written all of it.
-            let Some(tensor) = (unsafe { output.finish() }) else {
-                continue;
-            };
-            if tensor.dtype() == DType::String {
-                tensor
-                    .strings()
-                    .map_err(|e| self.model.output_error(index, e.to_string()))?;
-            }
-            finished.push((index, tensor));
+        for (index, output) in self.outputs.iter_mut().enumerate() {
+            finished.extend(output.finish()?.map(|tensor| (index, tensor)));
         }
         Ok(finished)
     }
@@ -141,25 +175,46 @@ impl Work {
     }
 
     /// The plugin has returned success for a part.
-    pub(crate) fn complete(&mut self, part: Option<&Part>) {
-        self.outputs.iter_mut().for_each(Output::discard_unwanted);
+    ///
+    /// # Safety
+    /// It has, having asked for the memory of every wanted output: its word that it has written all of it.
+    pub(crate) unsafe fn complete(&mut self, part: Option<&Part>) -> Result<(), Error> {
+        if part.is_none_or(|part| part.rows.end == part.total) {
+            for (index, output) in self.outputs.iter_mut().enumerate() {
+                // SAFETY: the caller's promise, for this part and for all before it.
+                unsafe { output.settle() }.map_err(|problem| self.model.output_error(index, problem))?;
+            }
+            self.done = true;
+        }
         self.rows_done = part.map_or(0, |part| part.rows.end);
-        self.done = part.is_none_or(|part| part.rows.end == part.total);
+        Ok(())
     }
 }
 
 fn wanted(count: usize, outputs: Outputs<'_>) -> Result<Vec<Output>, Error> {
-    let all = outputs == Outputs::All;
-    let mut list: Vec<Output> = (0..count).map(|_| Output::new(all)).collect();
-    if let Outputs::Only(indices) = outputs {
-        for &index in indices {
-            let problem = || format!("output {index} is asked for, the model has {count}");
-            list.get_mut(index)
-                .ok_or_else(|| Error::Request { problem: problem() })?
-                .wanted = true;
+    let refuse = |problem| Err(Error::Request { problem });
+    match outputs {
+        Outputs::All => Ok((0..count).map(|_| Output::wanted()).collect()),
+        Outputs::Only(indices) => {
+            let mut list: Vec<Output> = (0..count).map(|_| Output::default()).collect();
+            for &index in indices {
+                let Some(output) = list.get_mut(index) else {
+                    return refuse(format!("output {index} is asked for, the model has {count}"));
+                };
+                output.wanted = true;
+            }
+            Ok(list)
         }
+        Outputs::Into(given) if given.len() == count => {
+            let output =
+                |given: &Option<Region>| given.clone().map_or_else(Output::default, Output::into_memory);
+            Ok(given.iter().map(output).collect())
+        }
+        Outputs::Into(given) => refuse(format!(
+            "memory for {} outputs is given, the model has {count}",
+            given.len()
+        )),
     }
-    Ok(list)
 }
 
 impl fmt::Debug for Work {

@@ -370,9 +370,7 @@ fn long_texts_are_cut() {
 #[test]
 fn malformed_text_is_the_plugins_fault() {
     let (model, pool) = (load("bad text").unwrap(), pool());
-    let finished = run(scripted_work(&model, &pool), &pool);
-    finished.result.unwrap();
-    let error = finished.work.into_outputs().unwrap_err();
+    let error = run(scripted_work(&model, &pool), &pool).result.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Plugin);
     assert!(
         error
