@@ -12,6 +12,7 @@
 //! a request is served by the core that accepted it.
 #![forbid(unsafe_code)]
 
+mod binding;
 mod class;
 mod error;
 mod infer;
@@ -20,6 +21,7 @@ mod model;
 mod service;
 mod status;
 
+pub use binding::{Asker, Binding, Outcome, StandingService, Terms};
 pub use class::{Class, OnMiss};
 pub use error::{Error, Kind};
 pub use infer::{InferRequest, InferResponse, Inputs, NamedTensor, Timing};

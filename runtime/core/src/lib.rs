@@ -32,4 +32,4 @@ mod weaken;
 pub use config::{EngineConfig, PreemptionMode};
 pub use engine::Engine;
 pub use error::Error;
-pub use service::Node;
+pub use service::{Node, Standing};

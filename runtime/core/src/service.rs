@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use futures_channel::oneshot;
 use mlos_api::{
-    Class, Error, Health, InferRequest, InferResponse, Inputs, LifecycleState, ModelDetail, ModelRef,
-    ModelStats, ModelSummary, NamedTensor, PluginStatus, PoolStatus, Readiness, RegisterRequest, Registered,
-    ScanReport, Service, ShardStats, Stats,
+    Asker, Binding, Class, Error, Health, InferRequest, InferResponse, Inputs, LifecycleState, ModelDetail,
+    ModelRef, ModelStats, ModelSummary, NamedTensor, PluginStatus, PoolStatus, Readiness, RegisterRequest,
+    Registered, ScanReport, Service, ShardStats, StandingService, Stats, Terms,
 };
 use mlos_scheduler::{Event, JobId, ShardLoad, route};
 use mlos_tensor_mem::Pool;
@@ -286,19 +286,19 @@ impl Service for Node {
     }
 
     async fn register(&self, request: RegisterRequest) -> Result<Registered, Error> {
-        self.ask(|reply| Request::Register(request, reply)).await
+        self.tell(|reply| Request::Register(request, reply)).await
     }
 
     async fn scan(&self) -> Result<ScanReport, Error> {
-        self.ask(Request::Scan).await
+        self.tell(Request::Scan).await
     }
 
     async fn unregister(&self, model: &ModelRef) -> Result<(), Error> {
-        self.ask(|reply| Request::Unregister(model.clone(), reply)).await
+        self.tell(|reply| Request::Unregister(model.clone(), reply)).await
     }
 
     async fn activate(&self, model: &ModelRef) -> Result<ModelRef, Error> {
-        self.ask(|reply| Request::Activate(model.clone(), reply)).await
+        self.tell(|reply| Request::Activate(model.clone(), reply)).await
     }
 
     fn models(&self) -> Vec<ModelSummary> {
@@ -375,8 +375,45 @@ impl Service for Node {
     }
 }
 
+/// A binding of one core. Dropping it lets go of the tensors, after the request that may be running.
+pub struct Standing {
+    shard: Rc<Shard>,
+    index: u32,
+}
+
+impl std::fmt::Debug for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Standing({} of shard {})", self.index, self.shard.index)
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.shard.release(self.index);
+    }
+}
+
+impl StandingService for Node {
+    type Bound = Standing;
+
+    fn bind(&self, binding: Binding) -> Result<Standing, Error> {
+        Ok(Standing {
+            index: self.shard.bind(binding)?,
+            shard: self.shard.clone(),
+        })
+    }
+
+    fn ask(&self, bound: &Standing, terms: Terms, asker: &Rc<dyn Asker>, number: u64) -> Result<(), Error> {
+        self.shard.ask(bound.index, terms, asker.clone(), number)
+    }
+
+    fn cancel(&self, bound: &Standing) {
+        self.shard.cancel_asked(bound.index);
+    }
+}
+
 impl Node {
-    async fn ask<T>(
+    async fn tell<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request,
     ) -> Result<T, Error> {

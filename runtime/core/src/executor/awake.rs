@@ -33,6 +33,11 @@ pub fn share_core(shared: bool) {
     SHARED.set(shared);
 }
 
+/// Whether other threads of this core have work to do, so that whoever waits should sleep.
+pub fn is_core_shared() -> bool {
+    SHARED.get()
+}
+
 /// The task that keeps its core awake, by `look`, which gives way to everything else and looks for I/O.
 pub(super) async fn keep_awake(look: impl AsyncFn()) {
     loop {

@@ -198,6 +198,30 @@ impl Listener {
     }
 }
 
+/// What an [`Event`] is made of.
+pub use ::glommio::io::BufferedFile as EventFile;
+
+/// An event counter (`eventfd(2)`) that this core waits for.
+#[derive(Debug)]
+pub struct Event(EventFile);
+
+impl Event {
+    /// Takes the counter.
+    #[must_use]
+    pub fn new(counter: EventFile) -> Self {
+        Self(counter)
+    }
+
+    /// Waits until it has been raised, and sets it to zero.
+    ///
+    /// # Errors
+    /// As `read(2)`.
+    pub async fn wait(&self) -> io::Result<()> {
+        let counted = self.0.read_at(0, size_of::<u64>()).await;
+        counted.map(drop).map_err(io::Error::from)
+    }
+}
+
 /// A connection, as hyper wants it.
 #[derive(Debug)]
 pub struct Io(TcpStream<Preallocated>);

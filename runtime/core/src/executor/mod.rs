@@ -10,8 +10,10 @@
 mod awake;
 mod glommio;
 
-pub use self::awake::share_core;
-pub use self::glommio::{Io as Stream, Listener, permitted, run_on, sleep, spawn, spawn_bulk, yield_to_io};
+pub use self::awake::{is_core_shared, share_core};
+pub use self::glommio::{
+    Event, EventFile, Io as Stream, Listener, permitted, run_on, sleep, spawn, spawn_bulk, yield_to_io,
+};
 
 /// Name of the executor, for `/stats`.
 pub const NAME: &str = "glommio";

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use mlos_api::{Error, ModelDetail, NamedTensor};
 use mlos_plugin_host::{Dim, Model, ModelInfo, Outputs, TensorSpec, Work};
 use mlos_scheduler::ModelIndex;
+use mlos_tensor_mem::Tensor;
 use smallvec::SmallVec;
 
 use super::control::Request;
@@ -68,19 +69,22 @@ impl Graph {
             .iter()
             .map(|name| output_index(info, name))
             .collect::<Result<SmallVec<[usize; 4]>, _>>()?;
-        check_symbols(&info.inputs, &inputs)?;
+        self.fit(
+            inputs,
+            if wanted.is_empty() {
+                Outputs::All
+            } else {
+                Outputs::Only(&wanted)
+            },
+        )
+    }
+
+    /// Checks tensors in the graph's order, and makes a work of them.
+    pub fn fit(&self, inputs: Vec<Option<Tensor>>, outputs: Outputs<'_>) -> Result<Bound, Error> {
+        check_symbols(&self.model.info().inputs, &inputs)?;
         let shape_key = shape_key(&inputs);
-        let inputs = inputs
-            .into_iter()
-            .map(|input| input.map(|named| named.tensor))
-            .collect();
-        let wanted = if wanted.is_empty() {
-            Outputs::All
-        } else {
-            Outputs::Only(&wanted)
-        };
         let work =
-            Work::new(&self.model, inputs, wanted).map_err(|error| crate::shard::plugin_error(&error))?;
+            Work::new(&self.model, inputs, outputs).map_err(|error| crate::shard::plugin_error(&error))?;
         let rows = u32::try_from(work.rows().unwrap_or(1))
             .map_err(|_| Error::InvalidArgument("a request carries too many rows".to_owned()))?;
         Ok(Bound {
@@ -171,8 +175,8 @@ impl Entry {
     }
 }
 
-fn in_order(info: &ModelInfo, tensors: Vec<NamedTensor>) -> Result<Vec<Option<NamedTensor>>, Error> {
-    let mut inputs: Vec<Option<NamedTensor>> = info.inputs.iter().map(|_| None).collect();
+fn in_order(info: &ModelInfo, tensors: Vec<NamedTensor>) -> Result<Vec<Option<Tensor>>, Error> {
+    let mut inputs: Vec<Option<Tensor>> = info.inputs.iter().map(|_| None).collect();
     for named in tensors {
         let Some(at) = info.inputs.iter().position(|spec| spec.name == named.name) else {
             let known: Vec<&str> = info.inputs.iter().map(|spec| spec.name.as_str()).collect();
@@ -187,7 +191,7 @@ fn in_order(info: &ModelInfo, tensors: Vec<NamedTensor>) -> Result<Vec<Option<Na
                 reason: "is given twice".to_owned(),
             });
         }
-        inputs[at] = Some(named);
+        inputs[at] = Some(named.tensor);
     }
     Ok(inputs)
 }
@@ -206,11 +210,11 @@ fn output_index(info: &ModelInfo, name: &str) -> Result<usize, Error> {
 }
 
 /// Dimensions of one name must have one size within a request.
-fn check_symbols(specs: &[TensorSpec], inputs: &[Option<NamedTensor>]) -> Result<(), Error> {
+fn check_symbols(specs: &[TensorSpec], inputs: &[Option<Tensor>]) -> Result<(), Error> {
     let mut seen: SmallVec<[(&str, usize, &str); 8]> = SmallVec::new();
     for (spec, input) in specs.iter().zip(inputs) {
         let Some(input) = input else { continue };
-        for (dim, size) in spec.dims.iter().zip(input.tensor.shape().dims()) {
+        for (dim, size) in spec.dims.iter().zip(input.shape().dims()) {
             let Dim::Dynamic(Some(symbol)) = dim else { continue };
             match seen.iter().find(|(known, ..)| known == symbol) {
                 Some((_, first, other)) if first != size => {
@@ -229,7 +233,7 @@ fn check_symbols(specs: &[TensorSpec], inputs: &[Option<NamedTensor>]) -> Result
 }
 
 /// FNV-1a over everything but dimension 0.
-fn shape_key(inputs: &[Option<NamedTensor>]) -> u64 {
+fn shape_key(inputs: &[Option<Tensor>]) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     let mut key = OFFSET;
@@ -240,7 +244,7 @@ fn shape_key(inputs: &[Option<NamedTensor>]) -> u64 {
             mix(u64::MAX);
             continue;
         };
-        let dims = input.tensor.shape().dims();
+        let dims = input.shape().dims();
         mix(dims.len() as u64);
         dims.iter().skip(1).for_each(|size| mix(*size as u64));
     }

@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use futures_channel::oneshot;
 use mlos_api::{Class, Error, Timing};
-use mlos_plugin_host::ErrorKind;
+use mlos_plugin_host::{ErrorKind, Work};
 use mlos_scheduler::{Decision, Dispatch, Event, JobId, Member, ModelIndex, Thread, Why};
 use smallvec::SmallVec;
 use tracing::trace;
 
-use super::job::{Arrival, Done, Job, Reply, Submission};
+use super::job::{Answerer, Arrival, Done, Job, Reply, Submission};
 use super::lane::Command;
-use super::run::{Ended, Load, Run};
+use super::run::{Ended, Load, OutputTensors, Run};
 use super::{Input, Shard, front};
 use crate::class::{from_policy, on_miss, to_policy};
 use crate::config::PreemptionMode;
@@ -35,6 +35,13 @@ impl Shard {
         foreign: Option<u64>,
         reply: oneshot::Sender<Reply>,
     ) -> JobId {
+        let (id, arrival) = self.enter(submission, foreign, Answerer::Channel(reply));
+        self.feed(arrival);
+        id
+    }
+
+    /// Makes a job of a submission, and the event that the policy is to be told of it.
+    pub fn enter(&self, submission: Submission, foreign: Option<u64>, reply: Answerer) -> (JobId, Event) {
         let Submission {
             ticket,
             work,
@@ -80,11 +87,11 @@ impl Shard {
             rows,
             shape_key,
         };
-        self.feed(match arrival {
+        let event = match arrival {
             Arrival::New => Event::Arrive(job),
             Arrival::Adopted => Event::Adopt(job),
-        });
-        id
+        };
+        (id, event)
     }
 
     /// Tells the policy what happened, and does what it says. A panic in here starts the shard's state anew.
@@ -376,13 +383,8 @@ impl Shard {
 
     fn finished(&self, id: JobId) {
         let Some(mut job) = self.take_job(id) else { return };
-        let outputs = match (job.outputs.take(), job.work.take()) {
-            (Some(outputs), _) => Ok(outputs),
-            (None, Some(work)) => work.into_outputs().map_err(|error| plugin_error(&error)),
-            (None, None) => Err(Error::Internal("a finished job has no outputs".to_owned())),
-        };
-        let outputs = match outputs {
-            Ok(outputs) => outputs,
+        let produced = match take_produced(&mut job) {
+            Ok(produced) => produced,
             Err(error) => return self.answer_failed(job, error),
         };
         let now_ns = clock::now_ns();
@@ -404,12 +406,28 @@ impl Shard {
             preemptions: job.preemptions,
             parts: job.parts,
         };
-        let _ = job.reply.send(Ok(Done {
-            ticket: job.ticket,
-            outputs,
-            timing,
-            class: job.class,
-        }));
+        match (job.reply, produced) {
+            (Answerer::Channel(reply), Produced::Outputs(outputs)) => {
+                let _ = reply.send(Ok(Done {
+                    ticket: job.ticket,
+                    outputs,
+                    timing,
+                    class: job.class,
+                }));
+            }
+            (Answerer::Asked(asked), Produced::InPlace(work)) => {
+                self.answer_asked(asked, Ok(work), timing, job.class);
+            }
+            _ => unreachable!("what is produced goes by who asked"),
+        }
+    }
+
+    /// Ends a job without a result.
+    pub fn refuse(&self, job: Job, error: Error) {
+        match job.reply {
+            Answerer::Channel(reply) => drop(reply.send(Err(error))),
+            Answerer::Asked(asked) => self.answer_asked(asked, Err(error), Timing::default(), job.class),
+        }
     }
 
     fn dropped(&self, id: JobId) {
@@ -418,7 +436,7 @@ impl Shard {
             Some(error) if !matches!(error, Error::Cancelled) => self.answer_failed(job, error),
             _ => {
                 bump(&self.counters.class(job.class).cancelled);
-                let _ = job.reply.send(Err(Error::Cancelled));
+                self.refuse(job, Error::Cancelled);
             }
         }
     }
@@ -426,7 +444,7 @@ impl Shard {
     fn answer_failed(&self, job: Job, error: Error) {
         bump(&self.counters.class(job.class).failed);
         bump(&job.ticket.graph().counters.failed);
-        let _ = job.reply.send(Err(error));
+        self.refuse(job, error);
     }
 
     fn reject(&self, id: JobId, why: Why, predicted_ns: u64) {
@@ -452,7 +470,7 @@ impl Shard {
             }
             Why::DuplicateJob => Error::Internal("two jobs have one id".to_owned()),
         };
-        let _ = job.reply.send(Err(error));
+        self.refuse(job, error);
     }
 
     fn degrade(&self, id: JobId, class: Class) {
@@ -541,6 +559,32 @@ pub(crate) fn plugin_error(error: &mlos_plugin_host::Error) -> Error {
         ErrorKind::Unsupported => Error::Unsupported(error.to_string()),
         ErrorKind::NotFound | ErrorKind::BadModel | ErrorKind::Plugin => {
             Error::ModelFailed(error.to_string())
+        }
+    }
+}
+
+/// What a finished job has made.
+enum Produced {
+    Outputs(OutputTensors),
+    /// The outputs lie where whoever asked wanted them.
+    InPlace(Work),
+}
+
+fn take_produced(job: &mut Job) -> Result<Produced, Error> {
+    let lost = || Error::Internal("a finished job has no outputs".to_owned());
+    let said = |error| plugin_error(&error);
+    match (&job.reply, job.outputs.take(), job.work.take()) {
+        (Answerer::Channel(_), Some(joined), _) => Ok(Produced::Outputs(joined)),
+        (Answerer::Channel(_), None, work) => {
+            let outputs = work.ok_or_else(lost)?.into_outputs().map_err(said)?;
+            Ok(Produced::Outputs(outputs))
+        }
+        (Answerer::Asked(_), joined, work) => {
+            let mut work = work.ok_or_else(lost)?;
+            if let Some(joined) = joined {
+                work.accept(&joined).map_err(said)?;
+            }
+            Ok(Produced::InPlace(work))
         }
     }
 }

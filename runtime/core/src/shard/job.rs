@@ -6,6 +6,7 @@ use mlos_plugin_host::Work;
 use mlos_scheduler::JobId;
 
 use super::run::OutputTensors;
+use super::standing::Asked;
 use crate::registry::Ticket;
 
 /// What a shard is asked to run. May come from another core, so everything in it is `Send`.
@@ -39,6 +40,22 @@ pub(crate) enum Arrival {
 /// The answer to a [`Submission`].
 pub(crate) type Reply = Result<Done, Error>;
 
+/// Where the answer goes.
+#[derive(Debug)]
+pub(crate) enum Answerer {
+    /// To a future, on this core or another.
+    Channel(oneshot::Sender<Reply>),
+    /// To whoever asked for a binding of this shard.
+    Asked(Asked),
+}
+
+impl Answerer {
+    /// Whether nobody waits for the answer any more.
+    pub fn is_canceled(&self) -> bool {
+        matches!(self, Self::Channel(reply) if reply.is_canceled())
+    }
+}
+
 /// A finished job.
 #[derive(Debug)]
 pub(crate) struct Done {
@@ -71,7 +88,7 @@ pub(crate) struct Job {
     pub outputs: Option<OutputTensors>,
     /// Why its run failed, until the policy says that the job has ended.
     pub failure: Option<Error>,
-    pub reply: oneshot::Sender<Reply>,
+    pub reply: Answerer,
 }
 
 /// The jobs of a shard, by id. An id is a slot and a generation, so that a late word about a job that has ended

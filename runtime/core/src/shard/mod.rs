@@ -9,6 +9,7 @@ mod front;
 mod job;
 mod lane;
 mod run;
+mod standing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -29,6 +30,7 @@ use mlos_tensor_mem::Pool;
 use tracing::error;
 
 pub(crate) use engine::plugin_error;
+use job::Answerer;
 pub(crate) use job::{Arrival, Done, Reply, Submission};
 
 use crate::actor::{Actor, Mailbox, supervise};
@@ -100,6 +102,9 @@ pub(crate) struct Shard {
     lanes: Vec<lane::Lane>,
     front: front::Front,
     graphs: RefCell<HashMap<ModelIndex, Arc<Graph>>>,
+    standings: RefCell<standing::Standings>,
+    /// Counts the snapshots.
+    era: Cell<u64>,
     /// Jobs that came from other shards, by the ticket these know them by.
     foreign: RefCell<HashMap<u64, JobId>>,
     inputs: RefCell<VecDeque<Input>>,
@@ -156,6 +161,8 @@ impl Shard {
             lanes,
             front: front::Front::default(),
             graphs: RefCell::default(),
+            standings: RefCell::default(),
+            era: Cell::new(0),
             foreign: RefCell::default(),
             inputs: RefCell::default(),
             feeding: Cell::new(false),
@@ -213,6 +220,7 @@ impl Shard {
             .flat_map(|entry| &entry.graphs)
             .for_each(|graph| self.learn(graph));
         *self.snapshot.borrow_mut() = snapshot;
+        self.era.set(self.era.get() + 1);
         self.informed.0.close();
     }
 
@@ -243,6 +251,7 @@ impl Shard {
             self.remove_model(*index);
             self.graphs.borrow_mut().remove(index);
         }
+        self.standings.borrow_mut().forget(models);
     }
 
     /// Forgets everything that a panic may have left half done: the policy starts anew, and every job is answered
@@ -269,9 +278,8 @@ impl Shard {
         graphs.iter().for_each(|graph| self.introduce(graph));
         let jobs = self.jobs.borrow_mut().drain();
         for job in jobs {
-            let _ = job.reply.send(Err(Error::Internal(
-                "the engine of this core had to be restarted".to_owned(),
-            )));
+            let restarted = Error::Internal("the engine of this core had to be restarted".to_owned());
+            self.refuse(job, restarted);
         }
     }
 
@@ -326,8 +334,14 @@ impl Shard {
             arrived_ns,
             arrival: Arrival::Adopted,
         };
-        if let Err((submission, reply)) = self.hand_over(target, submission, reply) {
-            self.submit(*submission, None, reply);
+        match reply {
+            Answerer::Channel(reply) => {
+                if let Err((submission, reply)) = self.hand_over(target, submission, reply) {
+                    self.submit(*submission, None, reply);
+                }
+            }
+            // A binding is this core's.
+            Answerer::Asked(asked) => self.ask_again(submission, asked),
         }
     }
 

@@ -1,0 +1,255 @@
+//! What stands ready to be asked: tensors that were checked once, and the work that was made of them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mlos_api::{Asker, Binding, Class, Error, Outcome, Terms, Timing};
+use mlos_plugin_host::{Outputs, Work};
+use mlos_scheduler::{Event, JobId, ModelIndex};
+use mlos_tensor_mem::Shape;
+use smallvec::SmallVec;
+
+use super::Shard;
+use super::job::{Answerer, Arrival, Submission};
+use crate::clock;
+use crate::registry::{Bound, Graph, Ticket};
+
+/// The bindings of a shard, by number.
+#[derive(Default)]
+pub(crate) struct Standings {
+    slots: Vec<Option<Standing>>,
+    free: Vec<u32>,
+}
+
+/// One binding.
+struct Standing {
+    binding: Binding,
+    /// Checked against a graph; none when that graph has gone.
+    ready: Option<Ready>,
+    /// Of which models it was checked.
+    era: u64,
+    /// Asked, and not answered.
+    job: Option<JobId>,
+    /// Nobody will ask again: it goes when the job has ended.
+    released: bool,
+}
+
+/// A graph and the work for it.
+struct Ready {
+    graph: Arc<Graph>,
+    class_default: Class,
+    rows: u32,
+    shape_key: u64,
+    /// None while it runs.
+    work: Option<Work>,
+}
+
+/// Of each output; none where it was not wanted.
+type Shapes = SmallVec<[Option<Shape>; 4]>;
+
+/// Who asked for a job, by binding.
+pub(crate) struct Asked {
+    pub standing: u32,
+    pub number: u64,
+    pub asker: Rc<dyn Asker>,
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Asked({} of binding {})", self.number, self.standing)
+    }
+}
+
+impl Standings {
+    fn insert(&mut self, standing: Standing) -> u32 {
+        if let Some(free) = self.free.pop() {
+            self.slots[free as usize] = Some(standing);
+            return free;
+        }
+        self.slots.push(Some(standing));
+        u32::try_from(self.slots.len() - 1).expect("edges bound their bindings")
+    }
+
+    fn get(&mut self, index: u32) -> &mut Standing {
+        self.slots[index as usize]
+            .as_mut()
+            .expect("a binding stays until it is released")
+    }
+
+    fn remove(&mut self, index: u32) -> Option<Standing> {
+        self.free.push(index);
+        self.slots[index as usize].take()
+    }
+
+    /// Lets go of graphs that are to be unloaded.
+    pub fn forget(&mut self, models: &[ModelIndex]) {
+        for standing in self.slots.iter_mut().flatten() {
+            standing
+                .ready
+                .take_if(|ready| models.contains(&ready.graph.index));
+        }
+    }
+}
+
+impl Shard {
+    /// Checks a binding, and keeps it under a number.
+    pub fn bind(&self, binding: Binding) -> Result<u32, Error> {
+        let ready = self.ready(&binding)?;
+        Ok(self.standings.borrow_mut().insert(Standing {
+            binding,
+            ready: Some(ready),
+            era: self.era.get(),
+            job: None,
+            released: false,
+        }))
+    }
+
+    /// Runs what is bound. The answer comes through the asker, perhaps before this returns.
+    pub fn ask(&self, index: u32, terms: Terms, asker: Rc<dyn Asker>, number: u64) -> Result<(), Error> {
+        let arrived_ns = clock::now_ns();
+        let mut standings = self.standings.borrow_mut();
+        let standing = standings.get(index);
+        if standing.job.is_some() {
+            return Err(Error::Conflict(
+                "the binding is being asked already; wait for the answer, or bind other memory".to_owned(),
+            ));
+        }
+        let ready = self.renewed(standing)?;
+        let class = terms.class.unwrap_or(ready.class_default);
+        let submission = Submission {
+            ticket: Ticket::new(&ready.graph),
+            work: ready.work.take().expect("nobody else runs it"),
+            rows: ready.rows,
+            shape_key: ready.shape_key,
+            class,
+            deadline_ns: terms.deadline.map(|deadline| {
+                arrived_ns.saturating_add(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX))
+            }),
+            on_miss: terms.on_miss,
+            arrived_ns,
+            arrival: Arrival::New,
+        };
+        let asked = Asked {
+            standing: index,
+            number,
+            asker,
+        };
+        let (job, arrival) = self.enter(submission, None, Answerer::Asked(asked));
+        standing.job = Some(job);
+        drop(standings);
+        self.feed(arrival);
+        Ok(())
+    }
+
+    /// Takes a job in again that was taken out of the queue.
+    pub fn ask_again(&self, submission: Submission, asked: Asked) {
+        let index = asked.standing;
+        let (job, arrival) = self.enter(submission, None, Answerer::Asked(asked));
+        self.standings.borrow_mut().get(index).job = Some(job);
+        self.feed(arrival);
+    }
+
+    /// Cancels what is being asked.
+    pub fn cancel_asked(&self, index: u32) {
+        let job = self.standings.borrow_mut().get(index).job;
+        if let Some(job) = job {
+            self.feed(Event::Cancel { job });
+        }
+    }
+
+    /// Nobody will ask again.
+    pub fn release(&self, index: u32) {
+        let job = {
+            let mut standings = self.standings.borrow_mut();
+            let standing = standings.get(index);
+            standing.released = true;
+            standing.job
+        };
+        match job {
+            Some(job) => self.feed(Event::Cancel { job }),
+            None => drop(self.standings.borrow_mut().remove(index)),
+        }
+    }
+
+    /// Tells the asker how its request ended, and has the work stand ready again.
+    pub fn answer_asked(&self, asked: Asked, result: Result<Work, Error>, timing: Timing, class: Class) {
+        let (shapes, error) = match result {
+            Ok(mut work) => {
+                let outputs = 0..work.model().info().outputs.len();
+                let shapes: Shapes = outputs
+                    .map(|output| work.extent(output).map(|(shape, _)| shape))
+                    .collect();
+                work.again();
+                self.stand_again(asked.standing, Some(work));
+                (Some(shapes), None)
+            }
+            Err(error) => {
+                self.stand_again(asked.standing, None);
+                (None, Some(error))
+            }
+        };
+        let outcome = Outcome {
+            result: match (&shapes, &error) {
+                (Some(shapes), _) => Ok(shapes),
+                (None, Some(error)) => Err(error),
+                (None, None) => unreachable!("it ended one way or the other"),
+            },
+            timing,
+            class,
+        };
+        asked.asker.answered(asked.number, &outcome);
+    }
+
+    fn stand_again(&self, index: u32, work: Option<Work>) {
+        let mut standings = self.standings.borrow_mut();
+        let standing = standings.get(index);
+        standing.job = None;
+        if standing.released {
+            let gone = standings.remove(index);
+            drop(standings);
+            drop(gone);
+            return;
+        }
+        match (&mut standing.ready, work) {
+            (Some(ready), Some(work)) => ready.work = Some(work),
+            // What a failure left is not used again.
+            (ready, _) => *ready = None,
+        }
+    }
+
+    /// The graph and the work, of the models as they are now.
+    fn renewed<'s>(&self, standing: &'s mut Standing) -> Result<&'s mut Ready, Error> {
+        let era = self.era.get();
+        if standing.era != era || standing.ready.is_none() {
+            let entry = self
+                .snapshot
+                .borrow()
+                .find_ready(&standing.binding.model)?
+                .clone();
+            let graph = entry.graph(standing.binding.component.as_deref())?;
+            let is_same = |ready: &Ready| Arc::ptr_eq(&ready.graph, graph);
+            if !standing.ready.as_ref().is_some_and(is_same) {
+                standing.ready = Some(self.ready(&standing.binding)?);
+            }
+            standing.era = era;
+        }
+        Ok(standing.ready.as_mut().expect("it was just made"))
+    }
+
+    fn ready(&self, binding: &Binding) -> Result<Ready, Error> {
+        let entry = self.snapshot.borrow().find_ready(&binding.model)?.clone();
+        let graph = entry.graph(binding.component.as_deref())?;
+        let Bound {
+            work,
+            rows,
+            shape_key,
+        } = graph.fit(binding.inputs.clone(), Outputs::Into(&binding.outputs))?;
+        Ok(Ready {
+            graph: graph.clone(),
+            class_default: entry.detail.class_default,
+            rows,
+            shape_key,
+            work: Some(work),
+        })
+    }
+}
