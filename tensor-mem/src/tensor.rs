@@ -88,7 +88,9 @@ impl Tensor {
     pub fn over(region: Region, dtype: DType, shape: Shape) -> Result<Self, Error> {
         let byte_len = match dtype.size_bytes() {
             Some(_) => shape.byte_len(dtype)?,
-            None => region.len().max(shape.elements()?.saturating_mul(size_of::<u32>())),
+            None => region
+                .len()
+                .max(shape.elements()?.saturating_mul(size_of::<u32>())),
         };
         if byte_len > region.len() {
             return Err(Error::SizeMismatch {

@@ -92,7 +92,7 @@ pub enum Error {
         /// Name of the output.
         output: String,
         /// Its shape.
-        shape: mlos_tensor_mem::Shape,
+        shape: String,
         /// Bytes that it needs.
         needed: usize,
         /// Bytes that were given.
@@ -156,8 +156,11 @@ impl Error {
             Self::Open { .. } | Self::MissingSymbol { .. } => ErrorKind::NotFound,
             Self::AbiMismatch { .. } => ErrorKind::Unsupported,
             Self::BadPlugin { .. } | Self::Output { .. } => ErrorKind::Plugin,
-            Self::Duplicate { .. } | Self::Nul { .. } | Self::Input { .. }
-            | Self::Request { .. } | Self::OutputSpace { .. } => ErrorKind::InvalidRequest,
+            Self::Duplicate { .. }
+            | Self::Nul { .. }
+            | Self::Input { .. }
+            | Self::Request { .. }
+            | Self::OutputSpace { .. } => ErrorKind::InvalidRequest,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Busy | Self::TooManyCalls { .. } => ErrorKind::Busy,
             Self::Stack(_) | Self::Memory(_) => ErrorKind::NoMemory,

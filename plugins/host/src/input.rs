@@ -151,12 +151,7 @@ fn must_be_copied(input: &Tensor) -> bool {
 }
 
 /// One input as the plugin gets it.
-fn own(
-    input: &Tensor,
-    spec: &TensorSpec,
-    rows: Option<&Range<usize>>,
-    pool: &Pool,
-) -> Result<Tensor, Error> {
+fn own(input: &Tensor, spec: &TensorSpec, rows: Option<&Range<usize>>, pool: &Pool) -> Result<Tensor, Error> {
     // Text has no rows to cut.
     let cut = rows.map(|rows| input.rows(rows.clone())).transpose()?;
     let input = cut.as_ref().unwrap_or(input);
@@ -186,6 +181,11 @@ fn raw(input: Option<&Tensor>, shape: *const i64, name: *const c_char) -> abi::T
         reserved: 0,
     };
     input.map_or(absent, |input| abi::Tensor {
+        owner: if input.is_shared() {
+            abi::OWNER_SHARED
+        } else {
+            abi::OWNER_HOST
+        },
         dtype: input.dtype() as i32,
         rank: input.shape().rank() as u32,
         shape,

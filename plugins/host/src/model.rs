@@ -113,13 +113,9 @@ impl Model {
         match refusal {
             Refusal::Wrong(problem) => self.output_error(index, problem),
             Refusal::Memory(error) => Error::Memory(error),
-            Refusal::Short {
-                shape,
-                needed,
-                given,
-            } => Error::OutputSpace {
+            Refusal::Short { shape, needed, given } => Error::OutputSpace {
                 output: self.output_name(index),
-                shape,
+                shape: shape.to_string(),
                 needed,
                 given,
             },

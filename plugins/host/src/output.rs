@@ -182,13 +182,7 @@ impl Output {
     }
 
     /// Memory for all rows: what was given, or a loan.
-    fn take(
-        &mut self,
-        dtype: DType,
-        shape: Shape,
-        byte_len: usize,
-        pool: &Pool,
-    ) -> Result<*mut u8, Refusal> {
+    fn take(&mut self, dtype: DType, shape: Shape, byte_len: usize, pool: &Pool) -> Result<*mut u8, Refusal> {
         let given = self.given.as_ref().map(Region::len);
         if let Some(given) = given.filter(|&given| given < byte_len) {
             return Err(Refusal::Short {

@@ -19,6 +19,7 @@ use std::rc::Rc;
 
 thread_local! {
     /// States of calls that are over, for the next ones.
+    #[expect(clippy::vec_box, reason = "a state is large, and stays where it is for as long as it is in use")]
     static IDLE: RefCell<Vec<Box<State>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -204,7 +205,10 @@ impl State {
         self.yielder.set(yielder);
         let (infer, plugin, model) = {
             let work = self.job().work.borrow();
-            let model = &work.as_ref().expect("the work is there until the call ends").model;
+            let model = &work
+                .as_ref()
+                .expect("the work is there until the call ends")
+                .model;
             (
                 model.plugin().functions().infer,
                 model.plugin().table(),
@@ -333,9 +337,10 @@ impl State {
                     Err(refusal.unwrap_or_else(|| work.model.output_error(index, problem.into())))
                 })
             }
-            Some(Status::Cancelled) => {
-                Err(broken(&work.model, "it reported a cancellation that nobody asked for".into()))
-            }
+            Some(Status::Cancelled) => Err(broken(
+                &work.model,
+                "it reported a cancellation that nobody asked for".into(),
+            )),
             Some(status) => Err(refusal.unwrap_or_else(|| Error::Plugin {
                 plugin: plugin_id(&work.model),
                 during: "infer",

@@ -117,11 +117,7 @@ impl Work {
     /// [`Error::Output`] if a wanted one is missing, [`Error::OutputSpace`] if the memory given is too small. It may be run again then.
     pub fn accept(&mut self, made: &[(usize, Tensor)]) -> Result<(), Error> {
         let Self { model, outputs, .. } = self;
-        for (index, output) in outputs
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, output)| output.wanted)
-        {
+        for (index, output) in outputs.iter_mut().enumerate().filter(|(_, output)| output.wanted) {
             let tensor = made.iter().find(|(made, _)| *made == index);
             let Some((_, tensor)) = tensor else {
                 return Err(model.output_error(index, "was not produced".into()));

@@ -11,7 +11,8 @@ pub(crate) fn copy(tensor: &TensorRef, element_bytes: usize) -> Result<Option<Ve
     if is_c_order(shape, strides, element_bytes) {
         return Ok(None);
     }
-    gather(tensor.data(), shape, strides, element_bytes).map(Some)
+    let data = tensor.data().map_err(|e| e.message)?;
+    gather(data, shape, strides, element_bytes).map(Some)
 }
 
 fn is_c_order(shape: &[i64], strides: &[i64], element_bytes: usize) -> bool {

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
-use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 
 use mlos_smi::{Call, DType, Description, Dim, Failure, SliceProfile, TensorRef, TensorSpec};
@@ -170,11 +169,8 @@ impl OnnxModel {
         } else {
             value.bytes()?
         };
-        let memory = call.alloc_output(index, dtype, &sizes(shape), bytes.len())?;
-        for (place, byte) in memory.iter_mut().zip(bytes) {
-            place.write(*byte);
-        }
-        Ok(())
+        let mut memory = call.alloc_output(index, dtype, &sizes(shape), bytes.len())?;
+        Ok(memory.copy_from(bytes)?)
     }
 }
 
@@ -237,10 +233,11 @@ fn place(
 ) -> Result<Value, Stop> {
     let sizes = sizes(shape);
     let len = sizes.iter().product::<usize>() * element_bytes;
-    let memory: &mut [MaybeUninit<u8>] = call.alloc_output(index, dtype, &sizes, len)?;
+    let mut memory = call.alloc_output(index, dtype, &sizes, len)?;
     let data: *mut c_void = memory.as_mut_ptr().cast();
-    // SAFETY: the host lends the memory to this call alone, until `infer` returns; the value and the run end before.
-    // The host aligns it to the element's size.
+    // SAFETY: the host lends the memory to this call, until `infer` returns; the value and the run end before. Another
+    // process that may write it too is told apart by the host: it excludes the types that kernels find their way by, so
+    // that whatever a kernel reads back keeps it within its memory. The host aligns it to the element's size.
     Ok(unsafe { Value::over(data, len, shape, dtype::to_onnx(dtype)) }?)
 }
 
@@ -277,8 +274,8 @@ impl<'c> Input<'c> {
             )));
         }
         let count = shape.iter().product::<i64>() as usize;
-        let data = tensor.data();
         let Some(element_bytes) = spec.dtype.size_bytes() else {
+            let data = tensor.data().map_err(|e| refuse(e.message))?;
             let texts = strings::unpack(data, count).map_err(refuse)?;
             return Ok(Some(Self {
                 value: Value::of_strings(shape, &texts)?,
@@ -290,16 +287,17 @@ impl<'c> Input<'c> {
         let copy = contiguous::copy(tensor, element_bytes).map_err(refuse)?;
         let start = match &copy {
             Some(copy) => copy.as_ptr().cast_mut().cast::<c_void>(),
-            None if data.len() == len => tensor.as_ptr().cast_mut().cast(),
+            None if tensor.byte_len() == len => tensor.as_ptr().cast_mut().cast(),
             None => {
                 return Err(refuse(format!(
                     "has {} bytes, its shape {shape:?} needs {len}",
-                    data.len()
+                    tensor.byte_len()
                 )));
             }
         };
-        // SAFETY: `start` has `len` bytes: checked for the host's memory, which lives and is not written until `infer`
-        // returns, or made so for the copy, which lives as long as the value. Both are aligned to the element.
+        // SAFETY: `start` has `len` bytes: checked for the host's memory, which lives until `infer` returns and is not written
+        // (or by another process, and then is of a type that kernels only compute with), or made so for the copy,
+        // which lives as long as the value. Both are aligned to the element.
         let value = unsafe { Value::over(start, len, shape, dtype::to_onnx(spec.dtype)) }?;
         Ok(Some(Self {
             value,

@@ -39,7 +39,7 @@ extern "C" {
 #endif
 
 #define SMI_ABI_MAJOR 1
-#define SMI_ABI_MINOR 0
+#define SMI_ABI_MINOR 1
 
 /* The stack that infer runs on has at least this many bytes, and a guard page below. It is not the thread's own. */
 #define SMI_STACK_BYTES (1024 * 1024)
@@ -94,7 +94,12 @@ enum {
 /* Whose the data of a tensor are. */
 enum {
     SMI_OWNER_HOST = 0,
-    SMI_OWNER_PLUGIN = 1
+    SMI_OWNER_PLUGIN = 1,
+    /* (since 1.1) The host's and another process's, which may write the data at any time, also while infer runs: the
+     * request came through shared memory. Whatever is read is some value of the type, and reading twice may give two. So
+     * only compute with them; do not check a value and use it after that. The host copies element types by which engines
+     * find their way (SMI_BOOL, the integers of 32 and 64 bits, SMI_STRING) and never passes those as shared. */
+    SMI_OWNER_SHARED = 2
 };
 
 /* A tensor. As an input of a call: all pointers are the host's, live until infer returns, and are read only.
@@ -207,7 +212,8 @@ struct smi_host {
 
     /* Memory for output `index`, taken from the host's tensor memory, aligned to 64 bytes unless the call runs a part of
      * a larger batch (then to the element's size). It is not cleared: the plugin writes all `size_bytes` of it
-     * before infer returns SMI_OK. Once per output and call. `size_bytes` is the product of the shape and the
+     * before infer returns SMI_OK. It may be memory that another process reads and writes meanwhile (never for the
+     * element types that SMI_OWNER_SHARED excludes), so what is read back may differ. Once per output and call. `size_bytes` is the product of the shape and the
      * element size, or the packed size for SMI_STRING. On success `*data` lives until infer returns (the host's).
      * An output that is not wanted may be asked for as well; the host throws it away.
      * Fails with SMI_INVALID_ARGUMENT (index, type, rank or size do not fit the model or one another, dimension 0

@@ -9,7 +9,7 @@ use std::ffi::{c_char, c_void};
 /// Major version of the ABI; another one is refused.
 pub const ABI_MAJOR: u32 = 1;
 /// Minor version: counts added names.
-pub const ABI_MINOR: u32 = 0;
+pub const ABI_MINOR: u32 = 1;
 /// Size of the stack that `infer` runs on, in bytes, at least.
 pub const STACK_BYTES: usize = 1024 * 1024;
 /// Dimensions of a tensor, at most.
@@ -25,6 +25,8 @@ pub const ABSENT: i32 = -1;
 pub const OWNER_HOST: i32 = 0;
 /// The data are the plugin's.
 pub const OWNER_PLUGIN: i32 = 1;
+/// The data are another process's as well, which may write them at any time.
+pub const OWNER_SHARED: i32 = 2;
 /// [`TensorSpec::flags`]: a call may leave the input out.
 pub const SPEC_OPTIONAL: u32 = 1;
 /// [`Resources::flags`]: several calls at a time.
@@ -57,7 +59,7 @@ pub struct Tensor {
     pub data: *const c_void,
     /// Length of the data in bytes.
     pub size_bytes: u64,
-    /// [`OWNER_HOST`] or [`OWNER_PLUGIN`].
+    /// [`OWNER_HOST`], [`OWNER_PLUGIN`] or [`OWNER_SHARED`].
     pub owner: i32,
     /// Zero.
     pub reserved: u32,

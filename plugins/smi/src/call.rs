@@ -1,7 +1,6 @@
-use crate::{DType, Failure, Status, TensorRef, abi};
+use crate::{DType, Failure, OutputMemory, Status, TensorRef, abi};
 use std::ffi::c_void;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 
 /// The host cancelled the call at a checkpoint. Release what the call holds and return it: `?` makes it a [`Failure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +68,7 @@ impl<'a> Call<'a> {
     }
 
     /// Memory for output `index`: all of it must be written before `infer` returns `Ok`. The host hands out each
-    /// output once per call, so no two slices overlap.
+    /// output once per call.
     ///
     /// # Errors
     /// The host refuses what does not fit the model's description, and may be out of memory.
@@ -79,7 +78,7 @@ impl<'a> Call<'a> {
         dtype: DType,
         shape: &[usize],
         byte_len: usize,
-    ) -> Result<&'a mut [MaybeUninit<u8>], Failure> {
+    ) -> Result<OutputMemory<'a>, Failure> {
         let refuse = |what: &str| Failure::invalid(format!("output {index}: {what}"));
         let mut dims = [0i64; abi::RANK_MAX];
         let dims = dims
@@ -107,8 +106,8 @@ impl<'a> Call<'a> {
                 status,
                 format!("the host refused memory for output {index}"),
             )),
-            // SAFETY: on success the host lends `byte_len` writable bytes until infer returns, to nobody else.
-            None => Ok(unsafe { std::slice::from_raw_parts_mut(data.cast::<MaybeUninit<u8>>(), byte_len) }),
+            // SAFETY: on success the host lends `byte_len` writable bytes until infer returns.
+            None => Ok(unsafe { OutputMemory::from_raw(data.cast(), byte_len) }),
         }
     }
 

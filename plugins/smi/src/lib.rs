@@ -50,8 +50,10 @@ mod call;
 mod description;
 mod dtype;
 mod error;
+mod foreign;
 mod glue;
 mod host;
+mod output;
 mod plugin;
 mod tensor;
 
@@ -61,6 +63,7 @@ pub use dtype::DType;
 pub use error::{Failure, Status};
 pub use glue::entry_of;
 pub use host::{Host, Level};
+pub use output::OutputMemory;
 pub use plugin::{Descriptor, FORMATS_MAX, LoadRequest, Model, Plugin};
 pub use tensor::TensorRef;
 

@@ -1,4 +1,4 @@
-use crate::{DType, abi};
+use crate::{DType, Failure, abi};
 use std::ffi::CStr;
 
 /// An input of a call, borrowed from the host until `infer` returns.
@@ -52,16 +52,41 @@ impl TensorRef {
         Some(unsafe { std::slice::from_raw_parts(self.0.strides, self.0.rank as usize) })
     }
 
-    /// The data as bytes; empty if absent.
-    pub fn data(&self) -> &[u8] {
-        if self.0.size_bytes == 0 || !self.is_present() {
-            return &[];
-        }
-        // SAFETY: smi_tensor_t.data points to `size_bytes` readable bytes that nobody writes until infer returns.
-        unsafe { std::slice::from_raw_parts(self.0.data.cast::<u8>(), self.0.size_bytes as usize) }
+    /// Whether another process may write the data while `infer` runs: see `SMI_OWNER_SHARED` in `smi.h`.
+    pub fn is_shared(&self) -> bool {
+        self.0.owner == abi::OWNER_SHARED
     }
 
-    /// The first byte of the data, aligned to the element size at least.
+    /// Length of the data in bytes; 0 if absent.
+    pub fn byte_len(&self) -> usize {
+        if self.is_present() {
+            self.0.size_bytes as usize
+        } else {
+            0
+        }
+    }
+
+    /// The data as bytes; empty if absent.
+    ///
+    /// # Errors
+    /// They are [shared](Self::is_shared), so that no reference may be made of them: give
+    /// [`as_ptr`](Self::as_ptr) to the engine, or use [`OutputMemory::copy_from_tensor`](crate::OutputMemory::copy_from_tensor).
+    pub fn data(&self) -> Result<&[u8], Failure> {
+        if self.byte_len() == 0 {
+            return Ok(&[]);
+        }
+        if self.is_shared() {
+            let name = self.name();
+            return Err(Failure::runtime(format!(
+                "input `{name}` lies in memory that another process may write, and cannot be borrowed"
+            )));
+        }
+        // SAFETY: smi_tensor_t.data points to `size_bytes` readable bytes that nobody writes until infer returns, unless
+        // the owner is SMI_OWNER_SHARED.
+        Ok(unsafe { std::slice::from_raw_parts(self.0.data.cast::<u8>(), self.byte_len()) })
+    }
+
+    /// The first byte of the data, aligned to the element size at least. Of [shared](Self::is_shared) data no reference may be made.
     pub fn as_ptr(&self) -> *const u8 {
         self.0.data.cast()
     }

@@ -82,6 +82,7 @@ fn constants() -> Vec<(String, i64)> {
         ("SMI_ABSENT".into(), abi::ABSENT.into()),
         ("SMI_OWNER_HOST".into(), abi::OWNER_HOST.into()),
         ("SMI_OWNER_PLUGIN".into(), abi::OWNER_PLUGIN.into()),
+        ("SMI_OWNER_SHARED".into(), abi::OWNER_SHARED.into()),
         ("SMI_SPEC_OPTIONAL".into(), abi::SPEC_OPTIONAL.into()),
         ("SMI_MODEL_REENTRANT".into(), abi::MODEL_REENTRANT.into()),
         (

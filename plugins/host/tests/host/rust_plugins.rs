@@ -8,7 +8,6 @@ use mlos_smi::{
     DType as D, Description, Descriptor, Dim, Failure, Host, Resources, SliceProfile, Status, TensorSpec,
 };
 use mlos_tensor_mem::{DType, Pool, Shape, Tensor};
-use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -121,14 +120,16 @@ impl mlos_smi::Model for Script {
         };
         self.write_text(call, a.shape()[0] as usize)?;
         let count = if b.is_present() {
-            b.data().len() as u32
+            b.byte_len() as u32
         } else {
             u32::MAX
         };
-        fill(call.alloc_output(1, D::U32, &[], 4)?, &count.to_ne_bytes());
+        call.alloc_output(1, D::U32, &[], 4)?
+            .copy_from(&count.to_ne_bytes())?;
         call.checkpoint()?;
         let shape: Vec<usize> = a.shape().iter().map(|&size| size as usize).collect();
-        fill(call.alloc_output(2, D::I64, &shape, a.data().len())?, a.data());
+        call.alloc_output(2, D::I64, &shape, a.byte_len())?
+            .copy_from(a.data()?)?;
         Ok(())
     }
 
@@ -154,8 +155,8 @@ impl Script {
     fn write_text(&self, call: &mlos_smi::Call<'_>, rows: usize) -> Result<(), Failure> {
         let length: u32 = if self.how == "bad text" { 30 } else { 3 };
         let packed = [&length.to_le_bytes()[..], b"row"].concat().repeat(rows);
-        fill(call.alloc_output(0, D::String, &[rows], packed.len())?, &packed);
-        Ok(())
+        call.alloc_output(0, D::String, &[rows], packed.len())?
+            .copy_from(&packed)
     }
 
     fn checkpoint_of_another(&self, call: usize) -> Result<(), Failure> {
@@ -180,13 +181,6 @@ impl Script {
 impl Drop for Script {
     fn drop(&mut self) {
         UNLOADED.lock().unwrap().push(self.how.clone());
-    }
-}
-
-fn fill(memory: &mut [MaybeUninit<u8>], bytes: &[u8]) {
-    assert_eq!(memory.len(), bytes.len());
-    for (place, &byte) in memory.iter_mut().zip(bytes) {
-        place.write(byte);
     }
 }
 
