@@ -33,7 +33,9 @@ impl Sleep {
 
 /// The consumer's step before its last look at the ring.
 pub(crate) fn lie_down(word: &AtomicU32, sleep: Sleep) {
-    word.store(sleep as u32, Ordering::Relaxed);
+    // A swap, where a store would do: whoever sleeps has time, and the loom models know one order of a word's values
+    // only when each change has read the one before.
+    word.swap(sleep as u32, Ordering::Relaxed);
     // SeqCst: pairs with the fence in `rouse`. Either our store is before the producer's load of the word, or its
     // message is before our look.
     fence(Ordering::SeqCst);
@@ -42,7 +44,7 @@ pub(crate) fn lie_down(word: &AtomicU32, sleep: Sleep) {
 /// The consumer's step when it is awake again, by itself or by the bell.
 pub(crate) fn get_up(word: &AtomicU32) {
     // Relaxed: a producer that sees the old value rings once in vain.
-    word.store(AWAKE, Ordering::Relaxed);
+    word.swap(AWAKE, Ordering::Relaxed);
 }
 
 /// The producer's step after it has filled slots: how the consumer must be woken, if it must. Of several who ask, one

@@ -50,15 +50,20 @@ impl DaemonBell {
         let own = rustix::event::eventfd(0, flags).map_err(|errno| Error::os("eventfd", errno))?;
         let daemon = own.try_clone().map_err(|error| Error::os("dup", error))?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (here, there) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-                .map_err(|errno| Error::os("socketpair", errno))?;
+        let (here, there) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .map_err(|errno| Error::os("socketpair", errno))?;
         let bell = Self {
             mapping: Arc::clone(rings.mapping()),
             own,
             client: here,
         };
-        Ok((bell, ClientBellFds { daemon, client: there }))
+        Ok((
+            bell,
+            ClientBellFds {
+                daemon,
+                client: there,
+            },
+        ))
     }
 
     /// Says that the daemon sleeps. Look at the requests once more before waiting.
@@ -193,7 +198,10 @@ impl ClientBell {
     /// Whether something ended the wait before its time.
     fn wait_on_word(&self, slice: Duration) -> Result<bool, Error> {
         let word = self.mapping.client_asleep();
-        let slice = Timespec::try_from(slice).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+        let slice = Timespec::try_from(slice).unwrap_or(Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        });
         match futex::wait(word, futex::Flags::empty(), Sleep::OnWord as u32, Some(&slice)) {
             // Again: the daemon has taken the word before we slept.
             Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Ok(true),
@@ -219,9 +227,14 @@ impl ClientBell {
     #[must_use]
     pub fn is_daemon_gone(&self) -> bool {
         let mut fds = [PollFd::new(&self.own, PollFlags::RDHUP)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         rustix::event::poll(&mut fds, Some(&now)).is_ok()
-            && fds[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+            && fds[0]
+                .revents()
+                .intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
     }
 }
 

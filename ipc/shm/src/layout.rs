@@ -202,7 +202,10 @@ pub struct PacketHeader {
 pub const PACKET_HEADER_BYTES: usize = size_of::<PacketHeader>();
 
 const _: () = {
-    assert!(cfg!(target_endian = "little"), "the protocol is little-endian, like every machine it runs on");
+    assert!(
+        cfg!(target_endian = "little"),
+        "the protocol is little-endian, like every machine it runs on"
+    );
 
     assert!(size_of::<RingsHeader>() == 24);
     assert!(offset_of!(RingsHeader, slots) == 8);

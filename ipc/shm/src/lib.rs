@@ -50,7 +50,10 @@
 
 #![cfg_attr(
     loom,
-    expect(dead_code, reason = "limits, layouts and errors of what is not built under loom")
+    expect(
+        dead_code,
+        reason = "limits, layouts and errors of what is not built under loom"
+    )
 )]
 
 // Under loom only the parts that two processes share are built: see `sync.rs` and `loom_tests.rs`.

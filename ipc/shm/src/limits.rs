@@ -39,4 +39,5 @@ pub const MODEL_BYTES_MAX: usize = 1024;
 /// Models that one connection has open.
 pub const HANDLES_MAX: u32 = 1024;
 
-const _: () = assert!(SLOTS_MAX.is_power_of_two() && SLOTS_MIN.is_power_of_two() && SLOTS_DEFAULT.is_power_of_two());
+const _: () =
+    assert!(SLOTS_MAX.is_power_of_two() && SLOTS_MIN.is_power_of_two() && SLOTS_DEFAULT.is_power_of_two());

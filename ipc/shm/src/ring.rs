@@ -60,7 +60,10 @@ impl<M: Message> Producer<M> {
             self.credit = self.look()?;
         }
         let turn = self.position.free_turn(0).wrapping_add(1);
-        self.position.slots.get(self.position.index(0)).fill(message.encode(), turn);
+        self.position
+            .slots
+            .get(self.position.index(0))
+            .fill(message.encode(), turn);
         self.position.at += 1;
         self.credit -= 1;
         Ok(())

@@ -33,7 +33,9 @@ impl Rings {
     /// must agree.
     pub fn map(fd: OwnedFd, slots: u32) -> Result<Self, Error> {
         check_slots(slots)?;
-        let file_bytes = rustix::fs::fstat(&fd).map_err(|errno| Error::os("fstat", errno))?.st_size;
+        let file_bytes = rustix::fs::fstat(&fd)
+            .map_err(|errno| Error::os("fstat", errno))?
+            .st_size;
         let least = layout::rings_bytes(slots);
         let file_bytes = usize::try_from(file_bytes).ok().filter(|bytes| *bytes >= least);
         let file_bytes = file_bytes.ok_or(Fault::RingsHeader {
@@ -74,7 +76,10 @@ impl Rings {
     }
 
     fn responses(&self) -> Slots {
-        Slots::new(Arc::clone(&self.mapping), layout::responses_offset(self.mapping.slots))
+        Slots::new(
+            Arc::clone(&self.mapping),
+            layout::responses_offset(self.mapping.slots),
+        )
     }
 }
 

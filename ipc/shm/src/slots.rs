@@ -30,7 +30,11 @@ mod mapped {
             assert!(count.is_power_of_two());
             assert!(offset.is_multiple_of(LINE_BYTES));
             assert!(offset + count as usize * LINE_BYTES <= mapping.segment().len());
-            Self { mapping, offset, count }
+            Self {
+                mapping,
+                offset,
+                count,
+            }
         }
 
         pub(crate) fn count(&self) -> u32 {

@@ -44,7 +44,9 @@ pub(crate) fn store(segment: &Segment, offset: usize, words: &[u64]) {
 /// Copies bytes out.
 pub(crate) fn load_bytes(segment: &Segment, offset: usize, len: usize) -> Vec<u8> {
     let offsets = offset..offset + len;
-    offsets.map(|at| byte(segment, at).load(Ordering::Relaxed)).collect()
+    offsets
+        .map(|at| byte(segment, at).load(Ordering::Relaxed))
+        .collect()
 }
 
 /// Writes bytes.

@@ -78,7 +78,9 @@ impl Handout {
 }
 
 fn duplicate(of: impl AsFd) -> Result<OwnedFd, Error> {
-    of.as_fd().try_clone_to_owned().map_err(|error| Error::os("dup", error))
+    of.as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| Error::os("dup", error))
 }
 
 /// The client's half of a connection.

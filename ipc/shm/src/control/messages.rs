@@ -143,7 +143,11 @@ impl DaemonMessage {
     pub(super) fn check(&self) -> Result<(), Fault> {
         let Self::Opened(opened) = self else { return Ok(()) };
         let tensors = opened.inputs.len() + opened.outputs.len();
-        at_most("the number of tensors", tensors, limits::FRAME_TENSORS_MAX as usize)
+        at_most(
+            "the number of tensors",
+            tensors,
+            limits::FRAME_TENSORS_MAX as usize,
+        )
     }
 
     /// What it is, for messages.

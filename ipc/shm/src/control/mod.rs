@@ -10,5 +10,5 @@ mod packet;
 pub mod socket;
 
 pub use handshake::{ClientSide, DaemonSide, Handout};
-pub use messages::{Close, ClientMessage, DaemonMessage, Hello, Open, Opened, Refused, TensorInfo, Welcome};
+pub use messages::{ClientMessage, Close, DaemonMessage, Hello, Open, Opened, Refused, TensorInfo, Welcome};
 pub use packet::{ControlMessage, Versions};

@@ -84,10 +84,14 @@ macro_rules! control_message {
 }
 
 control_message!(ClientMessage, rkyv::Archived<ClientMessage>, |_| 0);
-control_message!(DaemonMessage, rkyv::Archived<DaemonMessage>, |message| match message {
-    DaemonMessage::Welcome(_) => limits::PACKET_FDS_MAX,
-    _ => 0,
-});
+control_message!(
+    DaemonMessage,
+    rkyv::Archived<DaemonMessage>,
+    |message| match message {
+        DaemonMessage::Welcome(_) => limits::PACKET_FDS_MAX,
+        _ => 0,
+    }
+);
 
 fn frame(payload: &[u8], fds: usize) -> Result<Vec<u8>, Error> {
     let bytes = PACKET_HEADER_BYTES + payload.len();

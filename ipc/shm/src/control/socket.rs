@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{
-    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use rustix::time::Timespec;
 
@@ -75,8 +75,13 @@ pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>, Error> {
 /// Connects to a daemon. Waits only where the daemon's backlog is full.
 pub fn connect(path: &Path) -> Result<OwnedFd, Error> {
     let address = SocketAddrUnix::new(path).map_err(|errno| Error::os("the socket's path", errno))?;
-    let socket = net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(|errno| Error::os("socket", errno))?;
+    let socket = net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|errno| Error::os("socket", errno))?;
     net::connect(&socket, &address).map_err(|errno| Error::os("connect", errno))?;
     Ok(socket)
 }

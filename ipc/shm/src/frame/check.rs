@@ -105,7 +105,11 @@ fn fill(mut frame: Frame, header: &Header, records: &[u64], arena_bytes: u64) ->
     let got = layout::FRAME_HEADER_BYTES + size_of_val(records);
     if got != expected {
         let (expected, got) = (expected as u64, got as u64);
-        return Err(FrameProblem::Length { tensors, expected, got });
+        return Err(FrameProblem::Length {
+            tensors,
+            expected,
+            got,
+        });
     }
     let (records, _) = records.as_chunks::<RECORD_WORDS>();
     let (inputs, outputs) = records.split_at(header.inputs.into());
@@ -113,13 +117,19 @@ fn fill(mut frame: Frame, header: &Header, records: &[u64], arena_bytes: u64) ->
         frame.inputs.push(tensor(record, Place::Input(at), arena_bytes)?);
     }
     for (at, record) in (0..).zip(outputs) {
-        frame.outputs.push(tensor(record, Place::Output(at), arena_bytes)?);
+        frame
+            .outputs
+            .push(tensor(record, Place::Output(at), arena_bytes)?);
     }
     no_overlap(&frame)?;
     Ok(frame)
 }
 
-fn tensor(words: &[u64; RECORD_WORDS], what: Place, arena_bytes: u64) -> Result<Option<TensorPlace>, FrameProblem> {
+fn tensor(
+    words: &[u64; RECORD_WORDS],
+    what: Place,
+    arena_bytes: u64,
+) -> Result<Option<TensorPlace>, FrameProblem> {
     let record = Record::read(words);
     match record.present {
         0 => return Ok(None),
@@ -175,7 +185,11 @@ fn no_overlap(frame: &Frame) -> Result<(), FrameProblem> {
     // In order of their starts, a span meets an earlier one just if it starts before the farthest end so far.
     let (mut read, mut written) = ((0, Place::Frame), (0, Place::Frame));
     for span in spans {
-        let (reach, other) = if span.is_written && read.0 > written.0 { read } else { written };
+        let (reach, other) = if span.is_written && read.0 > written.0 {
+            read
+        } else {
+            written
+        };
         if span.start < reach {
             return Err(overlap(span.what, other));
         }
@@ -215,7 +229,9 @@ fn spans(frame: &Frame) -> Vec<Span> {
     let tensor = |place: fn(u32) -> Place| {
         move |(at, tensor): (u32, &Option<TensorPlace>)| tensor.map(|it| span(it.offset, it.bytes, place(at)))
     };
-    let text = frame.text.map(|text| span(text.offset, text.capacity.into(), Place::Text));
+    let text = frame
+        .text
+        .map(|text| span(text.offset, text.capacity.into(), Place::Text));
     let inputs = (0..).zip(&frame.inputs).filter_map(tensor(Place::Input));
     let outputs = (0..).zip(&frame.outputs).filter_map(tensor(Place::Output));
     std::iter::once(span(frame.offset, frame.bytes().into(), Place::Frame))
