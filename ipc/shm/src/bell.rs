@@ -9,7 +9,7 @@
 //! that can be blocked; the daemon empties it with a read that says by itself that it must not block.
 
 use std::io::IoSliceMut;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,8 @@ pub struct DaemonBell {
 impl DaemonBell {
     /// Bells for new rings, and what the client gets of them.
     pub fn create(rings: &Rings) -> Result<(Self, ClientBellFds), Error> {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        // Without O_NONBLOCK: an executor that submits a read would get it back at once.
+        let flags = EventfdFlags::CLOEXEC;
         let own = rustix::event::eventfd(0, flags).map_err(|errno| Error::os("eventfd", errno))?;
         let daemon = own.try_clone().map_err(|error| Error::os("dup", error))?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -242,4 +243,11 @@ impl AsFd for ClientBell {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.own.as_fd()
     }
+}
+
+/// Hands a descriptor to a type that takes it raw. That is all such a type asks for: that the descriptor is open, and that
+/// nobody else closes it.
+pub fn own<T: FromRawFd>(descriptor: OwnedFd) -> T {
+    // SAFETY: `descriptor` is open and was ours alone until here.
+    unsafe { T::from_raw_fd(descriptor.into_raw_fd()) }
 }

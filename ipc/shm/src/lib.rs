@@ -92,7 +92,7 @@ pub use status::Status;
 #[cfg(not(loom))]
 pub use {
     arena::{Arena, ArenaStats, Loan},
-    bell::{ClientBell, ClientBellFds, DaemonBell, Woken},
+    bell::{ClientBell, ClientBellFds, DaemonBell, Woken, own},
     frame::{BadFrame, Frame, TensorPlace, TextArea},
     message::{Op, Request, Response},
     mlos_tensor_mem::{Segment, SegmentOptions},

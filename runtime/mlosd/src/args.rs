@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 use crate::config::LogFormat;
 
-/// The MLOS daemon: serves models over HTTP, urgent requests first.
+/// The MLOS daemon: serves models over HTTP and shared memory, urgent requests first.
 ///
 /// Nothing has to be configured. Settings come from the file, are overridden by the environment, and these by flags.
 /// SIGTERM drains: readiness turns to 503, what is in flight is answered, then it ends. A second SIGTERM ends it at
@@ -25,6 +25,10 @@ pub struct Args {
     /// Listen for HTTP here [default: 127.0.0.1:8080]
     #[arg(long, env = "MLOS_HTTP", value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
+    /// Listen for clients of this machine at this socket, or `off` [default: mlosd.sock in the state folder if one is
+    /// named, else in /run/mlos, or in $XDG_RUNTIME_DIR for a user]
+    #[arg(long, env = "MLOS_LOCAL", value_name = "PATH")]
+    pub local: Option<PathBuf>,
     /// Logical processors to serve on, one shard each, as 0,2,3 [default: all]
     #[arg(long, env = "MLOS_CORES", value_name = "LIST", value_delimiter = ',')]
     pub cores: Option<Vec<usize>>,

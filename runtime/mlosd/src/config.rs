@@ -13,6 +13,9 @@ use crate::args::Args;
 /// Read when no other file is named.
 const DEFAULT_FILE: &str = "/etc/mlos/mlosd.toml";
 
+/// Name of the local edge's socket in a state folder that was named.
+const LOCAL_SOCKET: &str = "mlosd.sock";
+
 /// Everything the daemon is told.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -20,6 +23,7 @@ pub struct Config {
     /// Shared objects with further plugins.
     pub plugins: Vec<PathBuf>,
     pub http: HttpConfig,
+    pub local: LocalConfig,
     pub engine: EngineConfig,
     pub onnx: OnnxConfig,
     pub log: LogConfig,
@@ -77,6 +81,77 @@ impl HttpConfig {
         mlos_http::Config {
             limits,
             cors_origins: self.cors_origins.clone(),
+        }
+    }
+}
+
+/// The edge for clients of this machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LocalConfig {
+    /// The control socket, or `off`; none for the usual place.
+    pub path: Option<PathBuf>,
+    /// How long an idle core looks for the next request before it sleeps, in microseconds.
+    pub poll_us: u64,
+    /// Users who may use it, by number, beside the daemon's own and root.
+    pub users: Vec<u32>,
+    /// Clients at once.
+    pub clients_max: usize,
+    /// Arena of one client.
+    pub arena_mib_max: u64,
+    /// Arenas of all clients together.
+    pub arenas_mib_max: u64,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        let limits = mlos_local::Limits::default();
+        Self {
+            path: None,
+            poll_us: 50,
+            users: Vec::new(),
+            clients_max: limits.clients_max,
+            arena_mib_max: limits.arena_bytes_max >> 20,
+            arenas_mib_max: limits.arenas_bytes_max >> 20,
+        }
+    }
+}
+
+/// Where clients of this machine are listened for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalPlace {
+    /// Nowhere.
+    Off,
+    /// There, or the daemon does not start.
+    Named(PathBuf),
+    /// There, if nobody else does.
+    Usual(PathBuf),
+}
+
+impl LocalPlace {
+    /// The socket; none is empty.
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::Off => PathBuf::new(),
+            Self::Named(path) | Self::Usual(path) => path.clone(),
+        }
+    }
+}
+
+impl LocalConfig {
+    /// As the edge wants it.
+    pub fn edge(&self, path: PathBuf) -> mlos_local::Config {
+        let limits = mlos_local::Limits {
+            clients_max: self.clients_max,
+            arena_bytes_max: self.arena_mib_max << 20,
+            arenas_bytes_max: self.arenas_mib_max << 20,
+            ..mlos_local::Limits::default()
+        };
+        mlos_local::Config {
+            path,
+            poll: Duration::from_micros(self.poll_us),
+            users: self.users.clone(),
+            limits,
         }
     }
 }
@@ -166,9 +241,22 @@ impl Config {
         config
     }
 
+    /// Where clients of this machine are listened for.
+    pub fn local_place(&self) -> LocalPlace {
+        match &self.local.path {
+            Some(path) if path.as_os_str() == "off" => LocalPlace::Off,
+            Some(path) => LocalPlace::Named(path.clone()),
+            None if self.engine.state_dir != Self::for_this_user().engine.state_dir => {
+                LocalPlace::Usual(self.engine.state_dir.join(LOCAL_SOCKET))
+            }
+            None => LocalPlace::Usual(mlos_local::usual_path()),
+        }
+    }
+
     fn override_with(&mut self, args: &Args) {
         let Args {
             http,
+            local,
             cores,
             preemption,
             state_dir,
@@ -183,6 +271,9 @@ impl Config {
             self.engine.models_dir = state_dir.join("models");
         }
         set(&mut self.http.address, http);
+        if local.is_some() {
+            self.local.path.clone_from(local);
+        }
         set(&mut self.engine.state_dir, state_dir);
         set(&mut self.engine.models_dir, models_dir);
         set(&mut self.plugins, plugins);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -29,9 +30,54 @@ impl mlos_http::Timer for Timer {
     }
 }
 
+/// The executor, for the local edge.
+#[derive(Clone, Copy)]
+struct Host;
+
+impl mlos_local::Host for Host {
+    type Bell = executor::Event;
+
+    fn bell(&self, counter: OwnedFd) -> executor::Event {
+        executor::Event::new(mlos_shm::own(counter))
+    }
+
+    async fn rung(&self, bell: &executor::Event) -> io::Result<()> {
+        bell.wait().await
+    }
+
+    fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        executor::spawn(future);
+    }
+
+    async fn look(&self) {
+        executor::yield_to_io().await;
+    }
+
+    async fn sleep(&self, time: Duration) {
+        executor::sleep(time).await;
+    }
+
+    fn is_core_shared(&self) -> bool {
+        executor::is_core_shared()
+    }
+
+    fn served(&self) -> u64 {
+        executor::received()
+    }
+
+    fn now_ns(&self) -> u64 {
+        clock::now_ns()
+    }
+}
+
+/// Serves clients of this machine on this core, until their control thread has ended.
+pub async fn serve_local(node: Node, config: mlos_local::Config, orders: mlos_local::Orders) {
+    mlos_local::serve(node, Host, config, orders).await;
+}
+
 /// Serves HTTP on this core until the engine stops and every connection has ended. Says through `bound` whether it
 /// listens.
-pub async fn serve(node: Node, address: SocketAddr, config: Config, bound: Sender<io::Result<()>>) {
+pub async fn serve_http(node: Node, address: SocketAddr, config: Config, bound: Sender<io::Result<()>>) {
     let listener = match executor::Listener::bind(address) {
         Ok(listener) => listener,
         Err(reason) => return drop(bound.send(Err(reason))),

@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use mlos_core::{Engine, executor, topology};
+use mlos_core::{Engine, Node, executor, topology};
+use mlos_local::{Control, Places};
 use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_reuseport};
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -15,7 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, LocalPlace};
 use crate::{edges, logging, plugins};
 
 /// How often to look for a signal while the cores come up.
@@ -32,12 +33,25 @@ pub fn run(config: Config) -> Result<()> {
     let http = config.http.edge();
     let cores = topology::choose(config.engine.cores.as_deref())?.len();
     let (bound, outcomes) = channel();
-    let serve = move |node| edges::serve(node, address, http.clone(), bound.clone());
+    let (places, orders) = mlos_local::orders(cores);
+    let place = config.local_place();
+    let local = config.local.edge(place.path());
+    let edge = local.clone();
+    let serve = move |node: Node| {
+        let orders = orders[node.index()].clone();
+        let local = edges::serve_local(node.clone(), edge.clone(), orders);
+        let http = edges::serve_http(node, address, http.clone(), bound.clone());
+        async move {
+            futures_lite::future::zip(http, local).await;
+        }
+    };
     let engine = Engine::start(config.engine.clone(), plugins, env!("CARGO_PKG_VERSION"), serve)?;
+    let mut control = None;
     match listening(&outcomes, cores, &mut signals) {
         Ok(Start::Listening) => {
             drop(claimed);
             info!(%address, "listening for HTTP");
+            control = listen_locally(&place, &local, places)?;
             signals.forever().next();
         }
         Ok(Start::Ended) => {}
@@ -46,7 +60,30 @@ pub fn run(config: Config) -> Result<()> {
             return Err(reason).with_context(|| cannot_listen(address));
         }
     }
-    drain(engine, &config, signals)
+    drain(engine, &config, signals, control)
+}
+
+/// Listens for clients of this machine. Where nobody has named a place and the usual one cannot be had, that is no reason
+/// not to serve the others.
+fn listen_locally(
+    place: &LocalPlace,
+    config: &mlos_local::Config,
+    places: Places,
+) -> Result<Option<Control>> {
+    let start = || Control::start(config, places, env!("CARGO_PKG_VERSION"));
+    let control = match place {
+        LocalPlace::Off => return Ok(None),
+        LocalPlace::Named(_) => start()?,
+        LocalPlace::Usual(_) => match start() {
+            Ok(control) => control,
+            Err(reason) => {
+                warn!(%reason, "clients of this machine are not served over shared memory");
+                return Ok(None);
+            }
+        },
+    };
+    info!(path = %config.path.display(), "listening for local clients");
+    Ok(Some(control))
 }
 
 /// How a start goes that does not fail.
@@ -80,7 +117,7 @@ fn cannot_listen(address: SocketAddr) -> String {
 }
 
 /// The first signal drains, a second one ends the process at once.
-fn drain(engine: Engine, config: &Config, mut signals: Signals) -> Result<()> {
+fn drain(engine: Engine, config: &Config, mut signals: Signals, control: Option<Control>) -> Result<()> {
     info!("draining; a second signal ends at once");
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
@@ -90,6 +127,8 @@ fn drain(engine: Engine, config: &Config, mut signals: Signals) -> Result<()> {
     });
     engine.drain();
     std::thread::park_timeout(Duration::from_millis(config.http.drain_notice_ms));
+    // The cores finish what local clients have in flight, and let them go.
+    drop(control);
     let patience = Duration::from_millis(config.engine.drain_ms_max);
     if engine.stop(patience) {
         info!("all requests were answered");

@@ -1,6 +1,6 @@
 //! glommio: one io_uring executor per core.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -42,6 +42,8 @@ struct Queues {
 }
 
 thread_local! {
+    /// Reads that brought something.
+    static RECEIVED: Cell<u64> = const { Cell::new(0) };
     static QUEUES: RefCell<Option<Queues>> = const { RefCell::new(None) };
 }
 
@@ -169,6 +171,12 @@ async fn heartbeat() {
     }
 }
 
+/// How often this core has received something over a connection: whether a look for I/O has found any.
+#[must_use]
+pub fn received() -> u64 {
+    RECEIVED.get()
+}
+
 /// Waits.
 pub async fn sleep(duration: Duration) {
     ::glommio::timer::sleep(duration).await;
@@ -233,6 +241,7 @@ impl rt::Read for Io {
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let filled = ready!(Pin::new(&mut self.0).poll_fill_buf(cx))?;
+        RECEIVED.set(RECEIVED.get() + 1);
         let taken = filled.len().min(cursor.remaining());
         cursor.put_slice(&filled[..taken]);
         Pin::new(&mut self.0).consume(taken);

@@ -12,7 +12,8 @@ mod glommio;
 
 pub use self::awake::{is_core_shared, share_core};
 pub use self::glommio::{
-    Event, EventFile, Io as Stream, Listener, permitted, run_on, sleep, spawn, spawn_bulk, yield_to_io,
+    Event, EventFile, Io as Stream, Listener, permitted, received, run_on, sleep, spawn, spawn_bulk,
+    yield_to_io,
 };
 
 /// Name of the executor, for `/stats`.

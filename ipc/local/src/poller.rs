@@ -1,0 +1,132 @@
+//! Looks at the rings of the clients that are busy, in turn, as long as the core has nothing else to do.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use mlos_api::StandingService;
+
+use crate::Host;
+use crate::port::Port;
+
+/// Requests taken from one client before the next has its turn.
+pub(crate) const BURST: usize = 32;
+/// Empty looks between two looks at the clock.
+const LOOKS: u32 = 64;
+/// How long the core may go without looking for I/O: at first, and when it has found none for long. A look costs
+/// several microseconds, which somebody's request waits.
+const IO_EVERY_NS: (u64, u64) = (50_000, 1_000_000);
+
+/// The busy clients of one core.
+pub(crate) struct Poller<S: StandingService, H> {
+    host: H,
+    patience_ns: u64,
+    busy: RefCell<Vec<Rc<Port<S>>>>,
+    /// Counts the changes of `busy`.
+    changes: Cell<u64>,
+    waker: Cell<Option<Waker>>,
+    parked: RefCell<Vec<Waker>>,
+}
+
+impl<S: StandingService, H: Host> Poller<S, H> {
+    pub(crate) fn new(host: H, patience_ns: u64) -> Rc<Self> {
+        Rc::new(Self {
+            host,
+            patience_ns,
+            busy: RefCell::default(),
+            changes: Cell::new(0),
+            waker: Cell::new(None),
+            parked: RefCell::default(),
+        })
+    }
+
+    /// Looks at a client's ring with the others'. Resolves when it should sleep on its bell again.
+    pub(crate) async fn attend(&self, port: &Rc<Port<S>>) {
+        if self.patience_ns == 0 || self.host.is_core_shared() {
+            return;
+        }
+        self.busy.borrow_mut().push(port.clone());
+        self.changes.set(self.changes.get() + 1);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        poll_fn(|cx| {
+            if !self.busy.borrow().iter().any(|busy| Rc::ptr_eq(busy, port)) {
+                return Poll::Ready(());
+            }
+            self.parked.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Takes a client out, before it ends.
+    pub(crate) fn forget(&self, port: &Rc<Port<S>>) {
+        self.busy.borrow_mut().retain(|busy| !Rc::ptr_eq(busy, port));
+        self.changes.set(self.changes.get() + 1);
+    }
+
+    /// The task of a core.
+    pub(crate) async fn run(&self) {
+        loop {
+            poll_fn(|cx| {
+                if !self.busy.borrow().is_empty() {
+                    return Poll::Ready(());
+                }
+                self.waker.set(Some(cx.waker().clone()));
+                Poll::Pending
+            })
+            .await;
+            self.poll_rings().await;
+            self.busy.borrow_mut().clear();
+            self.changes.set(self.changes.get() + 1);
+            self.parked.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Until nobody has asked for long, or the core is needed.
+    async fn poll_rings(&self) {
+        let start_ns = self.host.now_ns();
+        let (mut asked_ns, mut io_ns, mut io_every_ns) = (start_ns, start_ns, IO_EVERY_NS.0);
+        let mut ports: Vec<Rc<Port<S>>> = Vec::new();
+        let mut seen = None;
+        loop {
+            if seen != Some(self.changes.get()) {
+                seen = Some(self.changes.get());
+                ports.clone_from(&self.busy.borrow());
+            }
+            let mut now_ns = 0;
+            for _ in 0..LOOKS {
+                let mut asked = false;
+                for port in &ports {
+                    asked |= port.drain(BURST);
+                }
+                if asked {
+                    now_ns = self.host.now_ns();
+                    asked_ns = now_ns;
+                    break;
+                }
+                std::hint::spin_loop();
+            }
+            if now_ns == 0 {
+                now_ns = self.host.now_ns();
+            }
+            if self.host.is_core_shared() || now_ns.saturating_sub(asked_ns) > self.patience_ns {
+                return;
+            }
+            ports.retain(|port| port.reason().is_none());
+            if now_ns.saturating_sub(io_ns) > io_every_ns {
+                let before = self.host.served();
+                self.host.look().await;
+                io_ns = self.host.now_ns();
+                // Where other connections are served, look for them often; where there are none, seldom.
+                io_every_ns = if self.host.served() == before {
+                    (io_every_ns * 2).min(IO_EVERY_NS.1)
+                } else {
+                    IO_EVERY_NS.0
+                };
+            }
+        }
+    }
+}
