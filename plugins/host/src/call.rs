@@ -1,5 +1,6 @@
 use crate::error::Error;
 use crate::gate::Gate;
+use crate::output::Output;
 use crate::stack::PooledStack;
 use crate::state::{State, StatePtr};
 use crate::table::while_running;
@@ -116,21 +117,26 @@ impl Running {
         gate: Rc<dyn Gate>,
     ) -> Result<Self, Box<(Work, Error)>> {
         let mut state = StatePtr::take();
-        let ready = work.part(rows).and_then(|part| {
-            let rows = part
-                .as_ref()
-                .filter(|part| part.rows.len() < part.total)
-                .map(|part| &part.rows);
-            state.views().cut(work.model(), work.inputs(), rows, pool)?;
-            let stack = PooledStack::take()?;
-            work.model().begin()?;
-            Ok((part, stack))
-        });
-        let (part, stack) = match ready {
-            Ok(ready) => ready,
+        // One step after the other: a closure's result of all of them would be moved about for each call.
+        let part = match work.part(rows) {
+            Ok(part) => part,
             Err(error) => return Err(Box::new((work, error))),
         };
-        work.outputs.iter_mut().for_each(|output| output.begin());
+        let cut = part
+            .as_ref()
+            .filter(|part| part.rows.len() < part.total)
+            .map(|part| &part.rows);
+        if let Err(error) = state.views().cut(work.model(), work.inputs(), cut, pool) {
+            return Err(Box::new((work, error)));
+        }
+        let stack = match PooledStack::take() {
+            Ok(stack) => stack,
+            Err(error) => return Err(Box::new((work, error))),
+        };
+        if let Err(error) = work.model().begin() {
+            return Err(Box::new((work, error)));
+        }
+        work.parts_mut().outputs.iter_mut().for_each(Output::begin);
         state.place(work, part, pool.clone(), gate);
         Ok(Self {
             coroutine: coroutine(stack, state.as_ptr()),

@@ -8,7 +8,7 @@ use crate::input::Views;
 use crate::limits::STACKS_IDLE_MAX;
 use crate::model::Model;
 use crate::output::{Demand, Part};
-use crate::work::Work;
+use crate::work::{Parts, Work};
 use corosensei::Yielder;
 use mlos_smi::{Status, abi};
 use mlos_tensor_mem::Pool;
@@ -58,12 +58,12 @@ impl StatePtr {
     /// Puts a call where it stays; its inputs have been cut.
     pub(crate) fn place(&mut self, work: Work, part: Option<Part>, pool: Pool, gate: Rc<dyn Gate>) {
         let state = self.get_mut();
-        state.views.lay_out(work.inputs(), work.model.input_names());
+        state.views.lay_out(work.inputs(), work.model().input_names());
         state
             .outputs_wanted
-            .extend(work.outputs.iter().map(|output| u8::from(output.wanted)));
+            .extend(work.parts().outputs.iter().map(|output| u8::from(output.wanted)));
         *state.abi.get_mut() = abi::Call {
-            host: work.model.plugin().host_table(),
+            host: work.model().plugin().host_table(),
             inputs: state.views.tensors().as_ptr(),
             outputs_wanted: state.outputs_wanted.as_ptr(),
             input_count: state.views.tensors().len() as u32,
@@ -184,10 +184,11 @@ impl State {
     /// Forgets the call, and keeps the room.
     fn clear(&mut self) {
         // A call that was never resumed, or was dropped while it was suspended.
-        let unfinished = self.job.take().and_then(|job| job.work.into_inner());
+        let unfinished = self.job.as_mut().and_then(|job| job.work.get_mut().as_ref());
         if let Some(work) = unfinished {
-            work.model.end();
+            work.model().end();
         }
+        self.job = None;
         self.views.clear();
         self.outputs_wanted.clear();
         self.yielder = Cell::new(ptr::null());
@@ -208,7 +209,7 @@ impl State {
             let model = &work
                 .as_ref()
                 .expect("the work is there until the call ends")
-                .model;
+                .model();
             (
                 model.plugin().functions().infer,
                 model.plugin().table(),
@@ -238,7 +239,7 @@ impl State {
     pub(crate) fn finish(&self, code: i32) -> Finished {
         let job = self.job();
         let mut work = job.work.take().expect("the work is there until the call ends");
-        work.model.end();
+        work.model().end();
         let result = self.judge(code, &work).and_then(|()| {
             // SAFETY: judged: the plugin returned SMI_OK and has asked for all that is wanted.
             unsafe { work.complete(job.part.as_ref()) }
@@ -296,7 +297,7 @@ impl State {
         let index = index as usize;
         let job = self.job();
         let mut work = job.work.borrow_mut();
-        let Some(Work { model, outputs, .. }) = work.as_mut() else {
+        let Some(Parts { model, outputs, .. }) = work.as_mut().map(Work::parts_mut) else {
             return Err(Status::InvalidArgument);
         };
         let count = outputs.len();
@@ -329,20 +330,21 @@ impl State {
         match Status::from_code(code) {
             None => {
                 let missing = work
+                    .parts()
                     .outputs
                     .iter()
                     .position(|output| output.wanted && !output.was_asked());
                 let problem = "was not produced, though the plugin reported success";
                 missing.map_or(Ok(()), |index| {
-                    Err(refusal.unwrap_or_else(|| work.model.output_error(index, problem.into())))
+                    Err(refusal.unwrap_or_else(|| work.model().output_error(index, problem.into())))
                 })
             }
             Some(Status::Cancelled) => Err(broken(
-                &work.model,
+                work.model(),
                 "it reported a cancellation that nobody asked for".into(),
             )),
             Some(status) => Err(refusal.unwrap_or_else(|| Error::Plugin {
-                plugin: plugin_id(&work.model),
+                plugin: plugin_id(work.model()),
                 during: "infer",
                 status,
                 message: self.error_text.take().unwrap_or_else(|| status.to_string()),

@@ -25,7 +25,10 @@ pub enum Outputs<'a> {
 /// ([`Outputs::Into`]). The plugin then works on them where they lie, except for element types by which engines find
 /// their way (indices, sizes, conditions, text): those are copied, so that the other process cannot change them between
 /// their check and their use. A work over such memory is made once and run often: [`again`](Self::again).
-pub struct Work {
+pub struct Work(Box<Parts>);
+
+/// In a box, since a work passes through many hands: queues, threads, calls.
+pub(crate) struct Parts {
     pub(crate) model: Model,
     pub(crate) inputs: Vec<Option<Tensor>>,
     pub(crate) outputs: Vec<Output>,
@@ -59,54 +62,63 @@ impl Work {
             .then(|| input::common_rows(&info.inputs, &inputs))
             .transpose()?;
         let outputs = wanted(info.outputs.len(), outputs)?;
-        Ok(Self {
+        Ok(Self(Box::new(Parts {
             model: model.clone(),
             inputs,
             outputs,
             rows,
             rows_done: 0,
             done: false,
-        })
+        })))
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    pub(crate) fn parts_mut(&mut self) -> &mut Parts {
+        &mut self.0
     }
 
     /// The model that it is for.
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.0.model
     }
 
     /// The inputs.
     pub fn inputs(&self) -> &[Option<Tensor>] {
-        &self.inputs
+        &self.0.inputs
     }
 
     /// How many rows it has, if it may be run in parts.
     pub fn rows(&self) -> Option<usize> {
-        self.rows
+        self.0.rows
     }
 
     /// How many rows have been run; the next part starts here.
     pub fn rows_done(&self) -> usize {
-        self.rows_done
+        self.0.rows_done
     }
 
     /// Whether everything has been run.
     pub fn is_done(&self) -> bool {
-        self.done
+        self.0.done
     }
 
     /// Makes it as if it had not been run: the same inputs, whatever they hold now, and the same memory for outputs.
     /// Allocates nothing; and neither does a call of it.
     pub fn again(&mut self) {
-        self.outputs.iter_mut().for_each(Output::forget);
-        self.rows_done = 0;
-        self.done = false;
+        self.0.outputs.iter_mut().for_each(Output::forget);
+        self.0.rows_done = 0;
+        self.0.done = false;
     }
 
     /// The shape of an output and its length in bytes, once everything has been run; `None` for one that was not wanted
     /// or has been taken.
     pub fn extent(&self, output: usize) -> Option<(Shape, usize)> {
-        self.done
-            .then(|| self.outputs.get(output).and_then(Output::extent))
+        self.0
+            .done
+            .then(|| self.0.outputs.get(output).and_then(Output::extent))
             .flatten()
     }
 
@@ -116,7 +128,7 @@ impl Work {
     /// # Errors
     /// [`Error::Output`] if a wanted one is missing, [`Error::OutputSpace`] if the memory given is too small. It may be run again then.
     pub fn accept(&mut self, made: &[(usize, Tensor)]) -> Result<(), Error> {
-        let Self { model, outputs, .. } = self;
+        let Parts { model, outputs, .. } = &mut *self.0;
         for (index, output) in outputs.iter_mut().enumerate().filter(|(_, output)| output.wanted) {
             let tensor = made.iter().find(|(made, _)| *made == index);
             let Some((_, tensor)) = tensor else {
@@ -126,8 +138,8 @@ impl Work {
                 .accept(tensor)
                 .map_err(|refusal| model.output_refused(index, refusal))?;
         }
-        self.rows_done = self.rows.unwrap_or(0);
-        self.done = true;
+        self.0.rows_done = self.0.rows.unwrap_or(0);
+        self.0.done = true;
         Ok(())
     }
 
@@ -139,12 +151,12 @@ impl Work {
         if !self.is_done() {
             let problem = format!(
                 "the work is not done: {} rows of {:?} have been run",
-                self.rows_done, self.rows
+                self.0.rows_done, self.0.rows
             );
             return Err(Error::Request { problem });
         }
-        let mut finished = Vec::with_capacity(self.outputs.len());
-        for (index, output) in self.outputs.iter_mut().enumerate() {
+        let mut finished = Vec::with_capacity(self.0.outputs.len());
+        for (index, output) in self.0.outputs.iter_mut().enumerate() {
             finished.extend(output.finish()?.map(|tensor| (index, tensor)));
         }
         Ok(finished)
@@ -156,13 +168,13 @@ impl Work {
         if self.is_done() {
             return refuse("the work is done already".into());
         }
-        let Some(total) = self.rows else {
+        let Some(total) = self.0.rows else {
             return rows.map_or(Ok(None), |_| refuse("the model's batch cannot be split".into()));
         };
-        let rows = rows.unwrap_or(self.rows_done..total);
-        let is_next = rows.start == self.rows_done && rows.end <= total;
+        let rows = rows.unwrap_or(self.0.rows_done..total);
+        let is_next = rows.start == self.0.rows_done && rows.end <= total;
         if !is_next || (rows.is_empty() && total > 0) {
-            let done = self.rows_done;
+            let done = self.0.rows_done;
             return refuse(format!(
                 "part {rows:?} does not follow the {done} rows done of {total}"
             ));
@@ -176,13 +188,13 @@ impl Work {
     /// It has, having asked for the memory of every wanted output: its word that it has written all of it.
     pub(crate) unsafe fn complete(&mut self, part: Option<&Part>) -> Result<(), Error> {
         if part.is_none_or(|part| part.rows.end == part.total) {
-            for (index, output) in self.outputs.iter_mut().enumerate() {
+            for (index, output) in self.0.outputs.iter_mut().enumerate() {
                 // SAFETY: the caller's promise, for this part and for all before it.
-                unsafe { output.settle() }.map_err(|problem| self.model.output_error(index, problem))?;
+                unsafe { output.settle() }.map_err(|problem| self.0.model.output_error(index, problem))?;
             }
-            self.done = true;
+            self.0.done = true;
         }
-        self.rows_done = part.map_or(0, |part| part.rows.end);
+        self.0.rows_done = part.map_or(0, |part| part.rows.end);
         Ok(())
     }
 }
@@ -216,9 +228,9 @@ fn wanted(count: usize, outputs: Outputs<'_>) -> Result<Vec<Output>, Error> {
 impl fmt::Debug for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Work")
-            .field("inputs", &self.inputs)
-            .field("rows", &self.rows)
-            .field("rows_done", &self.rows_done)
+            .field("inputs", &self.0.inputs)
+            .field("rows", &self.0.rows)
+            .field("rows_done", &self.0.rows_done)
             .finish_non_exhaustive()
     }
 }
