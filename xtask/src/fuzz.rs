@@ -1,8 +1,8 @@
 //! `cargo xtask fuzz [TARGET] [--seconds N]`: the fuzz targets under libFuzzer.
 //!
 //! With the compiler that builds everything else: libFuzzer is steered by counters that LLVM puts into the program, and
-//! any rustc passes LLVM that option. What would need a nightly compiler are sanitizers, and what is fuzzed here has no
-//! unsafe code of its own. The same targets run under `cargo fuzz` for whoever has it.
+//! any rustc passes LLVM that option. What would need a nightly compiler are sanitizers, and what is fuzzed here runs
+//! no unsafe code of its own. The same targets run under `cargo fuzz` for whoever has it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::process::{cargo, command, line, output, root, run as run_shown, target};
 
 /// Packages of fuzz targets. Each is a workspace of its own, as only they are built with counters in them.
-const PACKAGES: [&str; 2] = ["axon/package/fuzz", "ipc/http/fuzz"];
+const PACKAGES: [&str; 3] = ["axon/package/fuzz", "ipc/http/fuzz", "ipc/shm/fuzz"];
 
 /// Counters at every edge, and the operands of comparisons, which tell libFuzzer what an input should have been.
 const COUNTERS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -244,7 +244,10 @@ mod tests {
     #[test]
     fn every_target_is_known() {
         let names: Vec<String> = targets().unwrap().into_iter().map(|target| target.name).collect();
-        assert_eq!(names, ["archive", "body", "detect", "manifest"]);
+        assert_eq!(
+            names,
+            ["archive", "body", "detect", "frame", "manifest", "packet"]
+        );
     }
 
     #[test]

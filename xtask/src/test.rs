@@ -175,7 +175,15 @@ fn tests(ready: &Ready) -> Result<Outcome> {
 
 /// The parts that threads share, with every order of their steps. Its own folder: the flag rebuilds all that it meets.
 fn loom(_: &Ready) -> Result<Outcome> {
-    let mut command = cargo(&["test", "-p", "mlos-tensor-mem", "--lib", "--no-fail-fast"]);
+    let mut command = cargo(&[
+        "test",
+        "-p",
+        "mlos-tensor-mem",
+        "-p",
+        "mlos-shm",
+        "--lib",
+        "--no-fail-fast",
+    ]);
     command
         .env("RUSTFLAGS", "--cfg loom")
         .env("CARGO_TARGET_DIR", target().join("loom"));

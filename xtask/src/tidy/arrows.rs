@@ -6,7 +6,7 @@ use super::tree::Tree;
 
 /// Each crate with those of ours that it may depend on. A crate stands below all that it names, so no circle can be
 /// written down here; `the_table_points_down` holds that.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     // ground
     ("mlos-scheduler", &[]),
     ("mlos-tensor-mem", &[]),
@@ -14,6 +14,8 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("axon-package", &[]),
     // contracts
     ("mlos-api", &["mlos-tensor-mem"]),
+    // both ends of the local edge
+    ("mlos-shm", &["mlos-tensor-mem"]),
     ("mlos-plugin-host", &["mlos-smi", "mlos-tensor-mem"]),
     ("axon-adapters", &["axon-package"]),
     // the other side of dlopen

@@ -5,10 +5,12 @@ use super::code::lines_with;
 use super::tree::{File, Tree};
 
 /// Where unsafe code may stand: the layers that touch memory and ABIs. An audit must have an end.
-const UNSAFE_ADDRESSES: [&str; 5] = [
+const UNSAFE_ADDRESSES: [&str; 6] = [
     "tensor-mem/",
     "plugins/smi/",
     "plugins/host/",
+    // Memory that another process maps.
+    "ipc/shm/",
     // The C calls of a plugin.
     "plugins/onnx/",
     // Measures the C allocator beside ours.
