@@ -52,6 +52,11 @@ impl Pool {
         })
     }
 
+    /// Whether both are the same pool.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.store, &other.store)
+    }
+
     /// Lends memory for a tensor of a fixed-size element type.
     pub fn loan(&self, dtype: DType, shape: Shape) -> Result<TensorUninit, Error> {
         let byte_len = shape.byte_len(dtype)?;

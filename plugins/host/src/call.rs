@@ -1,6 +1,5 @@
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::output::Output;
 use crate::stack::PooledStack;
 use crate::state::{State, StatePtr};
 use crate::table::while_running;
@@ -136,8 +135,8 @@ impl Running {
         if let Err(error) = work.model().begin() {
             return Err(Box::new((work, error)));
         }
-        work.parts_mut().outputs.iter_mut().for_each(Output::begin);
-        state.place(work, part, pool.clone(), gate);
+        work.begin(pool);
+        state.place(work, part, gate);
         Ok(Self {
             coroutine: coroutine(stack, state.as_ptr()),
             state,

@@ -18,6 +18,7 @@ pub(crate) struct PooledStack(Option<DefaultStack>);
 
 impl PooledStack {
     /// The stack that this thread used last, or a new one.
+    #[inline]
     pub(crate) fn take() -> Result<Self, Error> {
         STACKS.with_borrow_mut(|stacks| {
             if stacks.live >= CALLS_PER_THREAD_MAX {

@@ -11,7 +11,6 @@ use crate::output::{Demand, Part};
 use crate::work::{Parts, Work};
 use corosensei::Yielder;
 use mlos_smi::{Status, abi};
-use mlos_tensor_mem::Pool;
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ptr;
@@ -56,7 +55,8 @@ impl StatePtr {
     }
 
     /// Puts a call where it stays; its inputs have been cut.
-    pub(crate) fn place(&mut self, work: Work, part: Option<Part>, pool: Pool, gate: Rc<dyn Gate>) {
+    #[inline]
+    pub(crate) fn place(&mut self, work: Work, part: Option<Part>, gate: Rc<dyn Gate>) {
         let state = self.get_mut();
         state.views.lay_out(work.inputs(), work.model().input_names());
         state
@@ -71,7 +71,6 @@ impl StatePtr {
             host_data: ptr::null_mut(),
         };
         state.job = Some(Job {
-            pool,
             gate,
             part,
             work: RefCell::new(Some(work)),
@@ -112,7 +111,6 @@ pub(crate) struct State {
 
 /// What a call is about.
 struct Job {
-    pool: Pool,
     gate: Rc<dyn Gate>,
     part: Option<Part>,
     /// Until the call is over.
@@ -297,7 +295,14 @@ impl State {
         let index = index as usize;
         let job = self.job();
         let mut work = job.work.borrow_mut();
-        let Some(Parts { model, outputs, .. }) = work.as_mut().map(Work::parts_mut) else {
+        let parts = work.as_mut().map(Work::parts_mut);
+        let Some(Parts {
+            model,
+            outputs,
+            pool: Some(pool),
+            ..
+        }) = parts
+        else {
             return Err(Status::InvalidArgument);
         };
         let count = outputs.len();
@@ -312,7 +317,7 @@ impl State {
             size_bytes,
         };
         output
-            .allocate(spec, &demand, job.part.as_ref(), &job.pool)
+            .allocate(spec, &demand, job.part.as_ref(), pool)
             .map_err(|refusal| {
                 let status = refusal.status();
                 self.refusal.set(Some(model.output_refused(index, refusal)));

@@ -2,7 +2,7 @@ use crate::error::Error;
 use crate::input;
 use crate::model::Model;
 use crate::output::{Output, Part};
-use mlos_tensor_mem::{Region, Shape, Tensor};
+use mlos_tensor_mem::{Pool, Region, Shape, Tensor};
 use std::fmt;
 use std::ops::Range;
 
@@ -32,6 +32,8 @@ pub(crate) struct Parts {
     pub(crate) model: Model,
     pub(crate) inputs: Vec<Option<Tensor>>,
     pub(crate) outputs: Vec<Output>,
+    /// Where memory comes from; kept from call to call, as taking a share is an atomic operation.
+    pub(crate) pool: Option<Pool>,
     /// Rows of the whole, if it can be split.
     rows: Option<usize>,
     rows_done: usize,
@@ -66,6 +68,7 @@ impl Work {
             model: model.clone(),
             inputs,
             outputs,
+            pool: None,
             rows,
             rows_done: 0,
             done: false,
@@ -74,6 +77,14 @@ impl Work {
 
     pub(crate) fn parts(&self) -> &Parts {
         &self.0
+    }
+
+    /// A call begins, with memory from this pool.
+    pub(crate) fn begin(&mut self, pool: &Pool) {
+        self.0.outputs.iter_mut().for_each(Output::begin);
+        if !self.0.pool.as_ref().is_some_and(|known| known.is_same(pool)) {
+            self.0.pool = Some(pool.clone());
+        }
     }
 
     pub(crate) fn parts_mut(&mut self) -> &mut Parts {
@@ -163,6 +174,7 @@ impl Work {
     }
 
     /// The part that `rows` names, if it is the next one; without a name, the rest. `None`: there are no rows to count.
+    #[inline]
     pub(crate) fn part(&self, rows: Option<Range<usize>>) -> Result<Option<Part>, Error> {
         let refuse = |problem: String| Err(Error::Request { problem });
         if self.is_done() {
