@@ -8,4 +8,5 @@ mod loading;
 mod logging;
 mod parts;
 mod rust_plugins;
+mod shared;
 mod support;
