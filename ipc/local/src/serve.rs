@@ -125,6 +125,10 @@ async fn attend<S: StandingService, H: Host>(host: &H, poller: &Poller<S, H>, po
                 host.look().await;
             }
         }
+        if port.reason().is_some() {
+            // What is left in the ring is not taken any more, so nothing below would ever wait.
+            return;
+        }
         poller.attend(port).await;
         port.bell.arm();
         if !port.has_request()
