@@ -1,5 +1,6 @@
 //! A daemon of one's own: a process with a throw-away state folder, on a free port, that ends with the value.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -73,6 +74,14 @@ impl Daemon {
     /// # Errors
     /// Where it does not start, with what it logged.
     pub fn start(start: &Start<'_>) -> Result<Self> {
+        Self::start_with(start, &[])
+    }
+
+    /// The same with further arguments.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(start: &Start<'_>, further: &[OsString]) -> Result<Self> {
         let state = TempDir::with_prefix("mlos-bench-")?;
         let cache = models::target_dir().join("bench/cache");
         std::fs::create_dir_all(&cache)?;
@@ -85,6 +94,7 @@ impl Daemon {
             .args(["--http", &address.to_string(), "--cores", &cores.join(",")])
             .args(["--preemption", start.mode.name(), "--state-dir"])
             .arg(state.path())
+            .args(further)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -125,6 +135,12 @@ impl Daemon {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The socket that clients of this machine connect to.
+    #[must_use]
+    pub fn local(&self) -> PathBuf {
+        self.state.path().join("mlosd.sock")
     }
 
     /// Registers a model file or a package and waits until it is ready.

@@ -10,6 +10,7 @@ pub mod client;
 pub mod daemon;
 pub mod decide;
 pub mod histogram;
+pub mod local;
 pub mod models;
 pub mod paced;
 pub mod quiet;
