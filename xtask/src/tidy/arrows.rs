@@ -6,7 +6,7 @@ use super::tree::Tree;
 
 /// Each crate with those of ours that it may depend on. A crate stands below all that it names, so no circle can be
 /// written down here; `the_table_points_down` holds that.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     // ground
     ("mlos-scheduler", &[]),
     ("mlos-tensor-mem", &[]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("axon-adapters", &["axon-package"]),
     // the other side of dlopen
     ("mlos-plugin-onnx", &["mlos-smi"]),
+    ("mlos-plugin-noop", &["mlos-smi"]),
     // engine
     (
         "mlos-core",
