@@ -33,7 +33,8 @@ pub(crate) unsafe fn read(from: NonNull<u8>, to: &mut [MaybeUninit<u8>]) {
         let from = unsafe { from.add(head + index * WORD_BYTES) };
         // SAFETY: as for a byte; aligned, since `head` bytes lead to a multiple of the word's size.
         let word = unsafe { AtomicU64::from_ptr(from.as_ptr().cast()) }.load(Ordering::Relaxed);
-        *to = word.to_ne_bytes().map(MaybeUninit::new);
+        // SAFETY: a chunk of a word's size that is ours to write.
+        unsafe { to.as_mut_ptr().cast::<u64>().write_unaligned(word) };
     }
     for (index, to) in last.iter_mut().enumerate() {
         to.write(byte(head + words * WORD_BYTES + index));
