@@ -46,7 +46,7 @@ pub struct DaemonBell {
 impl DaemonBell {
     /// Bells for new rings, and what the client gets of them.
     pub fn create(rings: &Rings) -> Result<(Self, ClientBellFds), Error> {
-        // Without O_NONBLOCK: an executor that submits a read would get it back at once.
+        // Without O_NONBLOCK: an executor that submits a read to the kernel would get it back at once.
         let flags = EventfdFlags::CLOEXEC;
         let own = rustix::event::eventfd(0, flags).map_err(|errno| Error::os("eventfd", errno))?;
         let daemon = own.try_clone().map_err(|error| Error::os("dup", error))?;
@@ -81,8 +81,8 @@ impl DaemonBell {
     /// Makes the descriptor unreadable until it is rung again. Never blocks, whatever the client did to it.
     pub fn clear(&self) {
         let mut count = [0; 8];
-        // The client may have taken O_NONBLOCK from the file that both share, so the call says it. An error means that
-        // there was nothing to read.
+        // The file blocks, and the client may have emptied it: so the call itself says that it must not. An error means
+        // that there was nothing to read.
         let at_position = u64::MAX;
         let _ = rustix::io::preadv2(
             &self.own,

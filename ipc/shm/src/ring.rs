@@ -126,6 +126,8 @@ impl<M: Message> Consumer<M> {
         let words = slot.words();
         slot.free(full.wrapping_add(1));
         self.position.at += 1;
+        // On its way while this message is dealt with, where several are in flight.
+        self.position.slots.prefetch(self.position.index(0));
         M::decode(words).map(Some)
     }
 

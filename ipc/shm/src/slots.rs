@@ -51,6 +51,19 @@ mod mapped {
             // process is one more thread's.
             unsafe { slot.as_ref() }
         }
+
+        /// Has the processor fetch a slot that is going to be looked at.
+        #[cfg(target_arch = "x86_64")]
+        pub(crate) fn prefetch(&self, index: u32) {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let slot: *const Slot = self.get(index);
+            // SAFETY: a hint, which accesses nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(slot.cast()) };
+        }
+
+        /// Has the processor fetch a slot that is going to be looked at: it does so by itself, or not.
+        #[cfg(not(target_arch = "x86_64"))]
+        pub(crate) fn prefetch(&self, _: u32) {}
     }
 }
 
@@ -71,6 +84,8 @@ mod modelled {
                 slots: Arc::new((0..count).map(|_| Slot::new()).collect()),
             }
         }
+
+        pub(crate) fn prefetch(&self, _: u32) {}
 
         pub(crate) fn count(&self) -> u32 {
             self.slots.len() as u32

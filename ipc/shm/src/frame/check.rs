@@ -26,7 +26,8 @@ pub(super) fn bounds(offset: u64, bytes: u32, arena_bytes: u64) -> Result<(), Fr
     }
     // The least and the most, before so much is copied out; the exact length is held against the header.
     let most = layout::frame_bytes(limits::FRAME_TENSORS_MAX as usize) as u64;
-    if bytes < layout::FRAME_HEADER_BYTES as u64 || bytes > most {
+    let is_whole = bytes.is_multiple_of(size_of::<u64>() as u64);
+    if bytes < layout::FRAME_HEADER_BYTES as u64 || bytes > most || !is_whole {
         return Err(FrameProblem::Length {
             tensors: 0,
             expected: layout::FRAME_HEADER_BYTES as u64,
