@@ -11,6 +11,14 @@ pub struct Samples {
 }
 
 impl Samples {
+    /// None yet, and room for so many, so that adding them touches no new memory soon.
+    #[must_use]
+    pub fn with_capacity(samples: usize) -> Self {
+        Self {
+            ns: Vec::with_capacity(samples),
+        }
+    }
+
     /// Adds one.
     pub fn push(&mut self, sample: Duration) {
         self.ns.push(u64::try_from(sample.as_nanos()).unwrap_or(u64::MAX));

@@ -178,6 +178,7 @@ fn axes(svg: &mut String, scale: &Scale, machine: &str) {
 
 fn duration(power: f64) -> String {
     match 10_f64.powf(power) {
+        ms if ms < 0.9e-3 => format!("{} ns", (ms * 1e6).round()),
         ms if ms < 0.9 => format!("{} µs", (ms * 1e3).round()),
         ms if ms < 900.0 => format!("{} ms", ms.round()),
         ms => format!("{} s", (ms / 1e3).round()),

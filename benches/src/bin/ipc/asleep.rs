@@ -1,0 +1,74 @@
+//! What it costs when nobody polls: the daemon waits for its bell, the client for its own.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use anyhow::Result;
+use mlos_benches::daemon::Daemon;
+use mlos_benches::histogram::Samples;
+use mlos_benches::quiet::Quiet;
+use serde_json::json;
+
+use crate::summary::{per_mille_us, summary, table};
+use crate::{Bench, Measured, floor, join, noop_file};
+
+const MODEL: &str = "noop-64";
+/// Longer than a daemon polls that was told nothing.
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// A daemon and a client that poll not at all, against two threads that wake each other with an `eventfd`. Beside it,
+/// for what people see who set nothing, a daemon that polls as usual and is asked after a pause, against the same two
+/// threads with the same pause.
+pub(crate) fn over_eventfd(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
+    let dir = tempfile::tempdir()?;
+    let config = dir.path().join("mlosd.toml");
+    std::fs::write(&config, "[local]\npoll_us = 0\n")?;
+    let sleeper = bench.noop_daemon(&[OsString::from("--config"), config.into_os_string()])?;
+    let usual = bench.noop_daemon(&[])?;
+    let file = noop_file(dir.path(), 64)?;
+    for daemon in [&sleeper, &usual] {
+        daemon.register(MODEL, &file)?;
+    }
+    let processes = [sleeper.id(), usual.id()];
+    let mut seen = ["mlos asleep", "eventfd", "mlos after a pause", "eventfd after a pause"]
+        .map(|name| (name.to_owned(), Samples::default()));
+    for _ in 0..bench.rounds() {
+        for (at, (_, samples)) in seen.iter_mut().enumerate() {
+            samples.extend(&quiet.turn(&processes, || match at {
+                0 => ask(bench, &sleeper, Duration::ZERO),
+                1 => floor::eventfds(bench, bench.turn(), Duration::ZERO),
+                2 => ask(bench, &usual, PAUSE),
+                _ => floor::eventfds(bench, bench.turn(), PAUSE),
+            })?);
+        }
+    }
+    let rows: Vec<(String, &Samples)> = seen
+        .iter()
+        .map(|(name, samples)| (name.clone(), samples))
+        .collect();
+    eprint!("{}", table(&rows));
+    let p50 = |at: usize| per_mille_us(&seen[at].1, 500.0);
+    let details = json!({
+        "asleep": summary(&seen[0].1),
+        "eventfd": summary(&seen[1].1),
+        "after_a_pause": summary(&seen[2].1),
+        "eventfd_after_a_pause": summary(&seen[3].1),
+        "after_a_pause_extra_us": p50(2) - p50(3),
+    });
+    Ok((vec![p50(0) - p50(1)], details))
+}
+
+fn ask(bench: &Bench, daemon: &Daemon, pause: Duration) -> Result<Samples> {
+    bench.as_client(|| {
+        let mut client = join(daemon, 0, Duration::ZERO)?;
+        let model = client.open(MODEL)?;
+        let mut bound = client.bind(&model, 1)?;
+        let mut number = 0;
+        floor::paused(bench.turn(), pause, || {
+            number += 1;
+            let request = bound.request(number, 0);
+            std::hint::black_box(client.call(&mut bound, request)?);
+            Ok(())
+        })
+    })
+}

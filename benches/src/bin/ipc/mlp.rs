@@ -1,0 +1,105 @@
+//! A model that computes, against itself in process.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use mlos_benches::daemon::Daemon;
+use mlos_benches::histogram::Samples;
+use mlos_benches::models;
+use mlos_plugin_host::{HostConfig, Plugins};
+use mlos_plugin_onnx::OnnxPlugin;
+use mlos_zoo::{Size, Zoo};
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{IoBinding, Session};
+use mlos_benches::quiet::Quiet;
+use serde_json::json;
+
+use crate::summary::{per_mille_us, summary, table};
+use crate::{Bench, Measured, POLLING, join, pinned, turn};
+
+/// Some 5 us in ONNX Runtime.
+pub(crate) const MLP: Zoo = Zoo::MLP_SMALL;
+pub(crate) const MLP_ID: &str = "mlp-128";
+
+/// Over shared memory, both sides polling, against ONNX Runtime at its best on the daemon's processor.
+pub(crate) fn over_in_process(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
+    let daemon = bench.daemon(&[])?;
+    daemon.register(MLP_ID, &models::file(MLP)?)?;
+    let mut plugins = Plugins::new(HostConfig::default());
+    let config = json!({ "library": models::onnx_library() }).to_string();
+    plugins.add_builtin(mlos_smi::entry_of::<OnnxPlugin>(), &config)?;
+    let (mut local, mut process) = (Samples::default(), Samples::default());
+    for _ in 0..bench.rounds() {
+        local.extend(&quiet.turn(&[daemon.id()], || over_local(bench, &daemon))?);
+        process.extend(
+            &quiet
+                .turn(&[daemon.id()], || pinned(bench.server, || in_process(bench)))?,
+        );
+    }
+    eprint!(
+        "{}",
+        table(&[
+            ("MLP over local".to_owned(), &local),
+            ("MLP in process".to_owned(), &process)
+        ])
+    );
+    let extra_us = per_mille_us(&local, 500.0) - per_mille_us(&process, 500.0);
+    let details = json!({ "local": summary(&local), "in_process": summary(&process) });
+    Ok((vec![extra_us], details))
+}
+
+fn over_local(bench: &Bench, daemon: &Daemon) -> Result<Samples> {
+    bench.as_client(|| {
+        let mut client = join(daemon, 0, POLLING)?;
+        let model = client.open(MLP_ID)?;
+        let mut bound = client.bind(&model, 1)?;
+        for (loan, input) in bound.inputs.iter_mut().zip(MLP.inputs(Size::Full, 1, models::SEED)) {
+            loan.bytes_mut().copy_from_slice(&input.data);
+        }
+        turn(bench.turn(), |number| {
+            // The ends of the input stay what they are: bytes that make denormal numbers would make it slower.
+            client.send(bound.request(number, 0))?;
+            let answer = client.answer()?;
+            client.check(&bound, &answer)?;
+            std::hint::black_box(bound.read_ends());
+            Ok(())
+        })
+    })
+}
+
+/// Inputs and outputs bound once.
+fn in_process(bench: &Bench) -> Result<Samples> {
+    let environment = mlos_plugin_onnx::environment().context("the plugin is not initialised")?;
+    let session = || -> ort::Result<Session> {
+        let builder = Session::builder(&environment)?.with_intra_threads(1)?;
+        let mut builder = builder.with_optimization_level(GraphOptimizationLevel::All)?;
+        builder.commit_from_file(models::file(MLP).map_err(|error| ort::Error::new(error.to_string()))?)
+    };
+    let mut session = session()?;
+    let binding = bind(&session)?;
+    turn(bench.turn(), |_| {
+        let begun = Instant::now();
+        let outputs = session.run_binding(&binding)?;
+        std::hint::black_box((&outputs, begun));
+        Ok(())
+    })
+}
+
+fn bind(session: &Session) -> Result<IoBinding> {
+    let mut binding = session.create_binding()?;
+    for input in MLP.inputs(Size::Full, 1, models::SEED) {
+        let numbers: Vec<f32> = input
+            .data
+            .as_chunks()
+            .0
+            .iter()
+            .map(|word| f32::from_le_bytes(*word))
+            .collect();
+        let value = ort::value::Tensor::from_array((input.shape.clone(), numbers))?;
+        binding.bind_input(input.name.as_str(), &value)?;
+    }
+    for output in session.outputs() {
+        binding.bind_output_to_device(output.name(), session.allocator().memory_info())?;
+    }
+    Ok(binding)
+}

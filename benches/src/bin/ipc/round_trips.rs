@@ -1,0 +1,232 @@
+//! Round trips of every kind and size, in turn; and many at once.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use mlos_benches::daemon::Daemon;
+use mlos_benches::histogram::{Samples, median, round};
+use mlos_benches::local::Bound;
+use mlos_benches::models;
+use mlos_benches::svg::{self, Plot, Series};
+use mlos_benches::quiet::Quiet;
+use serde_json::{Value, json};
+
+use crate::summary::{per_mille_us, summary, table};
+use crate::{Bench, Measured, POLLING, floor, join, noop_file, peers, turn};
+
+/// 64 B, 4 KiB, 600 KiB, 16 MiB.
+const SIZES: [usize; 4] = [64, 4 << 10, 600 << 10, 16 << 20];
+const SMALL: usize = SIZES[0];
+const LARGE: usize = SIZES[3];
+/// HTTP answers in JSON, whose length is no longer that of the tensor. It shows what it shows at the smaller sizes.
+const HTTP_BYTES_MAX: usize = 600 << 10;
+const NOOP: &str = "mlos no-op";
+const ICEORYX2: &str = "iceoryx2";
+
+/// Requests in flight.
+const IN_FLIGHT: u64 = 64;
+
+/// One kind at one size.
+struct Subject<'a> {
+    name: &'static str,
+    bytes: usize,
+    measure: Box<dyn Fn(Duration) -> Result<Samples> + 'a>,
+    samples: Samples,
+    p50_us: Vec<f64>,
+}
+
+impl<'a> Subject<'a> {
+    fn new(name: &'static str, bytes: usize, measure: impl Fn(Duration) -> Result<Samples> + 'a) -> Self {
+        Self {
+            name,
+            bytes,
+            measure: Box::new(measure),
+            samples: Samples::default(),
+            p50_us: Vec::new(),
+        }
+    }
+
+    fn label(&self) -> String {
+        match self.bytes {
+            0 => self.name.to_owned(),
+            bytes => format!("{} {}", self.name, size(bytes)),
+        }
+    }
+}
+
+fn size(bytes: usize) -> String {
+    match bytes {
+        small if small < 1 << 10 => format!("{small} B"),
+        middle if middle < 1 << 20 => format!("{} KiB", middle >> 10),
+        large => format!("{} MiB", large >> 20),
+    }
+}
+
+/// All kinds at all sizes.
+pub(crate) fn compare(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
+    let dir = tempfile::tempdir()?;
+    let daemon = bench.noop_daemon(&[])?;
+    for bytes in SIZES {
+        daemon.register(&id(bytes), &noop_file(dir.path(), bytes)?)?;
+    }
+    let mut subjects = subjects(bench, &daemon);
+    for _ in 0..bench.rounds() {
+        for subject in &mut subjects {
+            let samples = quiet
+                .turn(&[daemon.id()], || (subject.measure)(bench.turn()))
+                .with_context(|| subject.label())?;
+            subject.p50_us.push(per_mille_us(&samples, 500.0));
+            subject.samples.extend(&samples);
+        }
+    }
+    let rows: Vec<(String, &Samples)> = subjects
+        .iter()
+        .map(|subject| (subject.label(), &subject.samples))
+        .collect();
+    eprint!("{}", table(&rows));
+    plot(&subjects)?;
+    let p50 = |name, bytes| per_mille_us(samples_of(&subjects, name, bytes), 500.0);
+    let noop_us = p50(NOOP, SMALL);
+    let figures = vec![
+        noop_us,
+        per_mille_us(samples_of(&subjects, NOOP, SMALL), 999.0),
+        noop_us / p50(ICEORYX2, SMALL),
+        p50(NOOP, LARGE) / noop_us,
+    ];
+    Ok((figures, details(&subjects)))
+}
+
+fn id(bytes: usize) -> String {
+    format!("noop-{bytes}")
+}
+
+fn subjects<'a>(bench: &'a Bench, daemon: &'a Daemon) -> Vec<Subject<'a>> {
+    let mut subjects = vec![
+        Subject::new("a cache line", 0, |time| floor::cache_line(bench, time)),
+        Subject::new("eventfd ping-pong", 0, |time| {
+            floor::eventfds(bench, time, Duration::ZERO)
+        }),
+    ];
+    for bytes in SIZES {
+        subjects.push(Subject::new(ICEORYX2, bytes, move |time| {
+            peers::iceoryx2(bench, bytes, time)
+        }));
+        subjects.push(Subject::new(NOOP, bytes, move |time| {
+            noop(bench, daemon, bytes, time)
+        }));
+        subjects.push(Subject::new("Unix-socket echo", bytes, move |time| {
+            peers::unix_echo(bench, bytes, time)
+        }));
+        if bytes <= HTTP_BYTES_MAX {
+            subjects.push(Subject::new("mlos HTTP", bytes, move |time| {
+                peers::http(bench, daemon, &id(bytes), bytes, time)
+            }));
+        }
+    }
+    subjects
+}
+
+fn samples_of<'a>(subjects: &'a [Subject<'_>], name: &str, bytes: usize) -> &'a Samples {
+    let subject = subjects
+        .iter()
+        .find(|subject| subject.name == name && subject.bytes == bytes);
+    &subject.expect("it is among the subjects").samples
+}
+
+/// A model that computes nothing, asked by a client that polls.
+fn noop(bench: &Bench, daemon: &Daemon, bytes: usize, time: Duration) -> Result<Samples> {
+    bench.as_client(|| {
+        let mut client = join(daemon, 0, POLLING)?;
+        let model = client.open(&id(bytes))?;
+        let mut bound = client.bind(&model, 1)?;
+        turn(time, |number| {
+            let request = bound.request(number, 0);
+            std::hint::black_box(client.call(&mut bound, request)?);
+            Ok(())
+        })
+    })
+}
+
+fn details(subjects: &[Subject<'_>]) -> Value {
+    let one = |subject: &Subject<'_>| {
+        let mut value = summary(&subject.samples);
+        value["p50_us_by_round"] = json!(subject.p50_us.iter().copied().map(round).collect::<Vec<_>>());
+        (subject.label(), value)
+    };
+    subjects.iter().map(one).collect()
+}
+
+fn plot(subjects: &[Subject<'_>]) -> Result<()> {
+    let wanted = |subject: &&Subject<'_>| [0, SMALL].contains(&subject.bytes);
+    let series: Vec<Series<'_>> = subjects
+        .iter()
+        .filter(wanted)
+        .map(|subject| Series {
+            name: subject.name,
+            samples: &subject.samples,
+        })
+        .collect();
+    let machine = mlos_benches::report::machine();
+    let svg = svg::draw(&Plot {
+        title: "Round trips of 64 bytes between two processes",
+        subtitle: "one client at a time, in alternating turns; server on core 0, client on core 1",
+        machine: machine["cpu"].as_str().unwrap_or("unknown processor"),
+        series: &series,
+    });
+    let path = models::target_dir().join("bench/ipc_latency.svg");
+    std::fs::write(&path, svg)?;
+    eprintln!("  {}", path.display());
+    Ok(())
+}
+
+/// One client with 64 requests in flight.
+pub(crate) fn in_flight(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
+    let dir = tempfile::tempdir()?;
+    let daemon = bench.noop_daemon(&[])?;
+    daemon.register(&id(SMALL), &noop_file(dir.path(), SMALL)?)?;
+    let mut rates = Vec::new();
+    for _ in 0..bench.rounds() {
+        rates.push(quiet.turn(&[daemon.id()], || {
+            bench.as_client(|| million_per_second(&daemon, bench.turn()))
+        })?);
+    }
+    let details = json!({ "by_round": rates.iter().copied().map(round).collect::<Vec<_>>() });
+    Ok((vec![median(&rates)], details))
+}
+
+fn million_per_second(daemon: &Daemon, time: Duration) -> Result<f64> {
+    let mut client = join(daemon, 0, POLLING)?;
+    let model = client.open(&id(SMALL))?;
+    let mut bounds = (0..IN_FLIGHT)
+        .map(|_| client.bind(&model, 1))
+        .collect::<Result<Vec<Bound>>>()?;
+    for (number, bound) in bounds.iter_mut().enumerate() {
+        bound.write_ends(1);
+        client.push(bound.request(number as u64, 0))?;
+    }
+    client.ring()?;
+    let (mut begun, mut answered) = (Instant::now(), 0_u64);
+    let mut is_warm = false;
+    loop {
+        let mut taken = 0;
+        // All that have come: each is asked again, and the bell is looked at once for all.
+        while let Some(answer) = client.look()? {
+            let bound = &mut bounds[answer.id as usize];
+            client.check(bound, &answer)?;
+            std::hint::black_box(bound.read_ends());
+            bound.write_ends(answer.id as u8);
+            client.push(bound.request(answer.id, 0))?;
+            taken += 1;
+        }
+        if taken > 0 {
+            client.ring()?;
+        }
+        answered += taken;
+        let took = begun.elapsed();
+        if !is_warm && took > time / 4 {
+            (begun, answered, is_warm) = (Instant::now(), 0, true);
+        } else if is_warm && took > time {
+            return Ok(answered as f64 / took.as_secs_f64() / 1e6);
+        }
+    }
+}
