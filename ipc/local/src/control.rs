@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use mlos_tensor_mem::SegmentOptions;
 use rustix::event::epoll;
 use tracing::{debug, info, warn};
 
-use crate::limits::{EVENTS_MAX, GREETING_TIME, ORDERS_MAX};
+use crate::limits::{EVENTS_MAX, GREETING_TIME, ORDERS_PER_CLIENT_MAX};
 use crate::stats::{ClientCounters, ClientStats};
 use crate::{Config, Error};
 
@@ -51,7 +52,8 @@ pub struct Places(Vec<Sender<Order>>);
 /// A channel to each of so many cores.
 #[must_use]
 pub fn orders(cores: usize) -> (Places, Vec<Orders>) {
-    let channels = (0..cores).map(|_| async_channel::bounded(ORDERS_MAX));
+    // Bounded by what each client may have on its way, so that none can fill it for the others.
+    let channels = (0..cores).map(|_| async_channel::unbounded());
     let (senders, receivers): (Vec<_>, Vec<_>) = channels.unzip();
     (Places(senders), receivers.into_iter().map(Orders).collect())
 }
@@ -59,6 +61,8 @@ pub fn orders(cores: usize) -> (Places, Vec<Orders>) {
 /// The thread that listens. Dropping it ends it; the cores then finish what is in flight, and let their clients go.
 pub struct Control {
     path: PathBuf,
+    /// What lies at the path if it is ours.
+    file: Option<FileId>,
     stop: OwnedFd,
     thread: Option<JoinHandle<()>>,
     clients: Arc<Mutex<Vec<Known>>>,
@@ -82,6 +86,7 @@ impl Control {
             reason,
         };
         let listener = listen(&config.path)?;
+        let file = FileId::at(&config.path);
         let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
         let stop = rustix::event::eventfd(0, flags).map_err(|errno| failed(errno.to_string()))?;
         let stopped = stop.try_clone().map_err(|error| failed(error.to_string()))?;
@@ -101,6 +106,7 @@ impl Control {
             .map_err(|error| failed(error.to_string()))?;
         Ok(Self {
             path: config.path.clone(),
+            file,
             stop,
             thread: Some(thread),
             clients,
@@ -132,7 +138,27 @@ impl Drop for Control {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        let _ = std::fs::remove_file(&self.path);
+        // Who has moved it aside may have put another's there.
+        if self.file.is_some() && FileId::at(&self.path) == self.file {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Which file it is, whatever its name.
+#[derive(PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn at(path: &Path) -> Option<Self> {
+        let found = std::fs::symlink_metadata(path).ok()?;
+        Some(Self {
+            device: found.dev(),
+            inode: found.ino(),
+        })
     }
 }
 
@@ -179,8 +205,16 @@ struct Guest {
     socket: Arc<OwnedFd>,
     peer: socket::Peer,
     since: Instant,
-    /// Its core and its arena, once it was welcomed.
-    home: Option<(usize, u64)>,
+    /// Once it was welcomed.
+    home: Option<Home>,
+}
+
+/// What a client was given.
+#[derive(Clone)]
+struct Home {
+    shard: usize,
+    arena_bytes: u64,
+    counters: Arc<ClientCounters>,
 }
 
 const LISTENER: u64 = 0;
@@ -273,7 +307,7 @@ impl Desk {
         let own = rustix::process::geteuid().as_raw();
         if peer.uid != own && peer.uid != 0 && !self.config.users.contains(&peer.uid) {
             let text = format!(
-                "user {} may not use this daemon, which runs as user {own}; it admits more with --local-users",
+                "user {} may not use this daemon, which runs as user {own}; its setting local.users admits others",
                 peer.uid
             );
             return Err((Status::Unsupported, text));
@@ -307,7 +341,7 @@ impl Desk {
     /// Takes one packet of a client. More of them come with the next look, so that nobody can keep the others waiting.
     fn hear(&mut self, id: u64) {
         let Some(guest) = self.guests.get(&id) else { return };
-        let (socket, home) = (guest.socket.clone(), guest.home);
+        let (socket, home) = (guest.socket.clone(), guest.home.clone());
         let message = match socket::receive(&*socket) {
             Ok(socket::Received::Nothing) => return,
             Ok(socket::Received::Closed) => return self.dismiss(id),
@@ -316,11 +350,11 @@ impl Desk {
         };
         let outcome = match (message, home) {
             (Ok(ClientMessage::Hello(hello)), None) => self.welcome(id, &hello),
-            (Ok(ClientMessage::Open(open)), Some((shard, _))) => {
-                self.tell(shard, Order::Open { client: id, open })
+            (Ok(ClientMessage::Open(open)), Some(home)) => {
+                self.pass_on(&home, Order::Open { client: id, open })
             }
-            (Ok(ClientMessage::Close(close)), Some((shard, _))) => self.tell(
-                shard,
+            (Ok(ClientMessage::Close(close)), Some(home)) => self.pass_on(
+                &home,
                 Order::Close {
                     client: id,
                     handle: close.handle,
@@ -384,7 +418,11 @@ impl Desk {
         let guest = self.guests.get_mut(&id).expect("it was just heard");
         let packet = welcome.encode().map_err(internal)?;
         let (socket, counters) = (guest.socket.clone(), Arc::<ClientCounters>::default());
-        guest.home = Some((shard, arena_bytes));
+        guest.home = Some(Home {
+            shard,
+            arena_bytes,
+            counters: counters.clone(),
+        });
         let peer = guest.peer;
         self.arenas_bytes += arena_bytes;
         self.loads[shard] += 1;
@@ -422,10 +460,20 @@ impl Desk {
         Ok(())
     }
 
+    /// Tells a core what a client says to it. One that does not wait for answers is not waited for either.
+    fn pass_on(&self, home: &Home, order: Order) -> Result<(), (Status, String)> {
+        if home.counters.orders.fetch_add(1, Relaxed) >= ORDERS_PER_CLIENT_MAX {
+            let text =
+                format!("{ORDERS_PER_CLIENT_MAX} questions wait for an answer already, which is the limit");
+            return Err((Status::Overloaded, text));
+        }
+        self.tell(home.shard, order)
+    }
+
     fn tell(&self, shard: usize, order: Order) -> Result<(), (Status, String)> {
         self.places.0[shard].try_send(order).map_err(|_| {
-            let text = "the core that serves it does not keep up".to_owned();
-            (Status::Overloaded, text)
+            let text = "the core that serves it has ended".to_owned();
+            (Status::Unavailable, text)
         })
     }
 
@@ -437,7 +485,13 @@ impl Desk {
             .filter(|(_, guest)| late(guest))
             .map(|(id, _)| *id)
             .collect();
-        late.into_iter().for_each(|id| self.dismiss(id));
+        for id in late {
+            let text = format!("it did not greet within {} s", GREETING_TIME.as_secs());
+            if let Some(guest) = self.guests.get(&id) {
+                refuse(&*guest.socket, 0, Status::DeadlineMiss, text);
+            }
+            self.dismiss(id);
+        }
     }
 
     fn dismiss(&mut self, id: u64) {
@@ -446,17 +500,15 @@ impl Desk {
         };
         let _ = epoll::delete(&self.epoll, guest.socket.as_fd());
         let _ = rustix::net::shutdown(&*guest.socket, rustix::net::Shutdown::Both);
-        let Some((shard, arena_bytes)) = guest.home else {
-            return;
-        };
-        self.arenas_bytes -= arena_bytes;
-        self.loads[shard] -= 1;
+        let Some(home) = guest.home else { return };
+        self.arenas_bytes -= home.arena_bytes;
+        self.loads[home.shard] -= 1;
         self.clients
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|known| known.stats.id != id);
-        // Word of an end must arrive: the channel has room for it, or its core is gone altogether.
-        let _ = self.places.0[shard].send_blocking(Order::Gone { client: id });
+        // Word of an end must arrive, unless its core is gone altogether.
+        let _ = self.tell(home.shard, Order::Gone { client: id });
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures_lite::future::or;
@@ -38,11 +39,13 @@ pub async fn serve<S: StandingService, H: Host>(service: S, host: H, config: Con
             Order::Join(joining) => join(&service, &host, &poller, &clients, *joining),
             Order::Open { client, open } => {
                 if let Some(client) = clients.borrow().get(&client) {
+                    client.port.counters.orders.fetch_sub(1, Relaxed);
                     answer_open(&service, client, open);
                 }
             }
             Order::Close { client, handle } => {
                 if let Some(client) = clients.borrow().get(&client) {
+                    client.port.counters.orders.fetch_sub(1, Relaxed);
                     client.port.close(handle);
                 }
             }

@@ -1,14 +1,17 @@
 //! What each client has asked, for whoever looks.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Counters of one client. Written by the core that serves it, read by all.
+/// Counters of one client. Written by the core that serves it, read by all; but for `orders`, which both the control
+/// thread and the core count.
 #[derive(Debug, Default)]
 pub(crate) struct ClientCounters {
     pub(crate) requests: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) failed: AtomicU64,
+    /// Messages of its socket that its core has not seen yet.
+    pub(crate) orders: AtomicU32,
 }
 
 /// One client, as of now.

@@ -100,7 +100,11 @@ impl ClientSide {
     /// Connects, greets, and maps what it is given.
     pub fn join(path: &Path, hello: Hello, timeout: Duration) -> Result<(Self, Control, Welcome), Error> {
         let control = Control::connect(path)?;
-        control.send(&ClientMessage::Hello(hello), timeout)?;
+        match control.send(&ClientMessage::Hello(hello), timeout) {
+            // It has said no before it was asked, to this user or at this hour: that is there to be read.
+            Ok(()) | Err(Error::PeerGone) => {}
+            Err(error) => return Err(error),
+        }
         let (welcome, fds) = match control.receive(timeout)? {
             (DaemonMessage::Welcome(welcome), fds) => (welcome, fds),
             (DaemonMessage::Refused(refused), _) => {

@@ -128,6 +128,7 @@ pub fn send(socket: impl AsFd, packet: &[u8], fds: &[BorrowedFd<'_>]) -> Result<
 /// Takes the next packet, if there is one. Never blocks. A packet that is too long, or has more descriptors than any
 /// may, is a fault.
 pub fn receive(socket: impl AsFd) -> Result<Received, Error> {
+    let socket = socket.as_fd();
     // One more than allowed, so that a packet of that length is seen to be too long.
     let mut bytes = vec![0; limits::PACKET_BYTES_MAX + 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(limits::PACKET_FDS_MAX))];
@@ -136,7 +137,8 @@ pub fn receive(socket: impl AsFd) -> Result<Received, Error> {
     let message = match net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags) {
         Ok(message) => message,
         Err(Errno::AGAIN | Errno::INTR) => return Ok(Received::Nothing),
-        Err(Errno::CONNRESET) => return Ok(Received::Closed),
+        // Said once, when the peer has closed without reading all. What it said before that, as why, still lies there.
+        Err(Errno::CONNRESET) => return receive(socket),
         Err(errno) => return Err(Error::os("recvmsg", errno)),
     };
     // Taken first, so that they are closed whatever is wrong with the rest.
