@@ -68,14 +68,15 @@ impl Call {
     /// # Panics
     /// If it was over before.
     pub fn resume(&mut self) -> Step {
+        if let Phase::Running(running) = &mut self.0 {
+            let Some(code) = running.resume() else {
+                return Step::Suspended;
+            };
+            let finished = running.state.get().finish(code);
+            self.0 = Phase::Over;
+            return Step::Done(finished);
+        }
         match std::mem::replace(&mut self.0, Phase::Over) {
-            Phase::Running(mut running) => match running.resume() {
-                None => {
-                    self.0 = Phase::Running(running);
-                    Step::Suspended
-                }
-                Some(code) => Step::Done(running.state.get().finish(code)),
-            },
             Phase::Refused(refused) => {
                 let (work, error) = *refused;
                 Step::Done(Finished {
@@ -86,7 +87,7 @@ impl Call {
                     checkpoints: 0,
                 })
             }
-            Phase::Over => panic!("a finished call was resumed"),
+            Phase::Running(_) | Phase::Over => panic!("a finished call was resumed"),
         }
     }
 }

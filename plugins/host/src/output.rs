@@ -220,17 +220,16 @@ impl Output {
         if !self.wanted {
             self.memory = None;
         }
-        self.memory = match self.memory.take() {
-            Some(Memory::Loan(loan)) => {
-                // SAFETY: the caller's promise.
-                let tensor = unsafe { loan.assume_init() }.freeze();
-                if tensor.dtype() == DType::String {
-                    tensor.strings().map_err(|e| e.to_string())?;
-                }
-                Some(self.place(tensor).map_err(|e| e.to_string())?)
-            }
-            other => other,
+        let is_loan = |memory: &mut Memory| matches!(memory, Memory::Loan(_));
+        let Some(Memory::Loan(loan)) = self.memory.take_if(is_loan) else {
+            return Ok(());
         };
+        // SAFETY: the caller's promise.
+        let tensor = unsafe { loan.assume_init() }.freeze();
+        if tensor.dtype() == DType::String {
+            tensor.strings().map_err(|e| e.to_string())?;
+        }
+        self.memory = Some(self.place(tensor).map_err(|e| e.to_string())?);
         Ok(())
     }
 
