@@ -28,8 +28,8 @@ pub trait Host: Clone + 'static {
     /// Whether other work of this core waits for it, so that nobody should poll.
     fn is_core_shared(&self) -> bool;
 
-    /// How much I/O this core has done so far, in whatever unit: whether a look found something.
-    fn served(&self) -> u64;
+    /// Whether this core serves clients over the network too, for whom it should look often.
+    fn has_connections(&self) -> bool;
 
     /// Monotonic time.
     fn now_ns(&self) -> u64;

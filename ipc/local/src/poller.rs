@@ -14,9 +14,9 @@ use crate::port::Port;
 pub(crate) const BURST: usize = 32;
 /// Empty looks between two looks at the clock.
 const LOOKS: u32 = 64;
-/// How long the core may go without looking for I/O: at first, and when it has found none for long. A look costs
-/// several microseconds, which somebody's request waits.
-const IO_EVERY_NS: (u64, u64) = (50_000, 1_000_000);
+/// How long the core may go without looking for I/O, with and without connections that are open. A look costs several
+/// microseconds, which somebody's request waits.
+const IO_EVERY_NS: (u64, u64) = (100_000, 2_000_000);
 
 /// The busy clients of one core.
 pub(crate) struct Poller<S: StandingService, H> {
@@ -88,7 +88,7 @@ impl<S: StandingService, H: Host> Poller<S, H> {
     /// Until nobody has asked for long, or the core is needed.
     async fn poll_rings(&self) {
         let start_ns = self.host.now_ns();
-        let (mut asked_ns, mut io_ns, mut io_every_ns) = (start_ns, start_ns, IO_EVERY_NS.0);
+        let (mut asked_ns, mut io_ns) = (start_ns, start_ns);
         let mut ports: Vec<Rc<Port<S>>> = Vec::new();
         let mut seen = None;
         loop {
@@ -116,16 +116,14 @@ impl<S: StandingService, H: Host> Poller<S, H> {
                 return;
             }
             ports.retain(|port| port.reason().is_none());
+            let io_every_ns = if self.host.has_connections() {
+                IO_EVERY_NS.0
+            } else {
+                IO_EVERY_NS.1
+            };
             if now_ns.saturating_sub(io_ns) > io_every_ns {
-                let before = self.host.served();
                 self.host.look().await;
                 io_ns = self.host.now_ns();
-                // Where other connections are served, look for them often; where there are none, seldom.
-                io_every_ns = if self.host.served() == before {
-                    (io_every_ns * 2).min(IO_EVERY_NS.1)
-                } else {
-                    IO_EVERY_NS.0
-                };
             }
         }
     }

@@ -123,16 +123,17 @@ async fn attend<S: StandingService, H: Host>(host: &H, poller: &Poller<S, H>, po
         Err(reason) => return port.end(Reason::Bell(Arc::new(reason))),
     };
     loop {
-        while port.drain(BURST) {
-            if port.has_request() {
-                host.look().await;
-            }
-        }
+        port.drain(BURST);
+        poller.attend(port).await;
         if port.reason().is_some() {
             // What is left in the ring is not taken any more, so nothing below would ever wait.
             return;
         }
-        poller.attend(port).await;
+        if port.has_request() {
+            // The core may not be polled on, but the client goes on asking: others have their turn.
+            host.look().await;
+            continue;
+        }
         port.bell.arm();
         if !port.has_request()
             && port.reason().is_none()

@@ -459,7 +459,8 @@ impl Node {
 
 fn model_stats(entry: &Entry) -> ModelStats {
     let sum = |count: fn(&crate::metrics::ModelCounters) -> u64| -> u64 {
-        entry.graphs.iter().map(|graph| count(&graph.counters)).sum()
+        let graphs = entry.graphs.iter();
+        graphs.flat_map(|graph| graph.all_counters()).map(count).sum()
     };
     ModelStats {
         model: entry.detail.model.to_string(),

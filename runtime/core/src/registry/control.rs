@@ -366,9 +366,10 @@ impl Control {
             ..(*before.detail).clone()
         };
         let mut holdings = self.holdings.borrow_mut();
+        let shards = self.shards.len();
         let graphs = models.into_iter().zip(policies).map(|(loaded, policy)| {
             holdings
-                .seat(|index| Graph::new(index, loaded, policy, self.own.clone()))
+                .seat(|index| Graph::new(index, loaded, policy, self.own.clone(), shards))
                 .expect("there is room, as `loaded` has checked")
         });
         let fingerprint = self.fingerprints.get(&before.detail.model);

@@ -22,7 +22,8 @@ pub(crate) struct Graph {
     pub model: Model,
     /// What the policies know of it.
     pub policy: mlos_scheduler::Model,
-    pub counters: ModelCounters,
+    /// By shard: each writes its own.
+    counters: Box<[ModelCounters]>,
     /// Requests that hold it.
     in_flight: AtomicUsize,
     /// It is to be unloaded as soon as nothing holds it.
@@ -36,16 +37,27 @@ impl Graph {
         model: Model,
         policy: mlos_scheduler::Model,
         registry: Mailbox<Request>,
+        shards: usize,
     ) -> Self {
         Self {
             index,
             model,
             policy,
-            counters: ModelCounters::default(),
+            counters: (0..shards).map(|_| ModelCounters::default()).collect(),
             in_flight: AtomicUsize::new(0),
             retiring: AtomicBool::new(false),
             registry,
         }
+    }
+
+    /// What the requests on one shard have come to.
+    pub fn counters(&self, shard: usize) -> &ModelCounters {
+        &self.counters[shard]
+    }
+
+    /// What the requests on all shards have come to.
+    pub fn all_counters(&self) -> &[ModelCounters] {
+        &self.counters
     }
 
     /// Asks for word when nothing holds it any more; ask [`Graph::is_idle`] afterwards, once.

@@ -15,10 +15,11 @@ use tracing::trace;
 use super::job::{Answerer, Arrival, Done, Job, Reply, Submission};
 use super::lane::Command;
 use super::run::{Ended, Load, OutputTensors, Run};
+use super::standing::Held;
 use super::{Input, Shard, front};
 use crate::class::{from_policy, on_miss, to_policy};
 use crate::config::PreemptionMode;
-use crate::metrics::bump;
+use crate::metrics::{add, bump};
 use crate::{clock, executor};
 
 /// A decision with what it refers to, copied out of the policy.
@@ -135,7 +136,11 @@ impl Shard {
 
     fn decide(&self, input: Input) -> SmallVec<[Action; 4]> {
         let mut policy = self.policy.borrow_mut();
-        let now_ns = clock::now_ns();
+        let now_ns = match self.arrived_ns.take() {
+            0 => clock::now_ns(),
+            arrived_ns => arrived_ns,
+        };
+        self.decided_ns.set(now_ns);
         let decisions = match input {
             Input::Event(event) => policy.on(now_ns, event),
             Input::Remove(model) => policy.remove_model(now_ns, model),
@@ -183,16 +188,18 @@ impl Shard {
         let thread = dispatch.thread;
         let seq = self.next_seq.get();
         self.next_seq.set(seq + 1);
-        let Some(graph) = self.graph(dispatch.model) else {
-            unreachable!("the policy dispatches models that it was given, and the shard keeps them as long");
-        };
         let load = self.load(&members);
         self.threads.borrow_mut()[thread.index()].running = Some(Run {
             seq,
             members,
             cancelled: false,
         });
-        bump(&graph.counters.runs);
+        match self.graphs.borrow().get(dispatch.model.0 as usize) {
+            Some(Some(graph)) => bump(&graph.counters(self.index).runs),
+            _ => unreachable!(
+                "the policy dispatches models that it was given, and the shard keeps them as long"
+            ),
+        }
         if thread != Thread::FRONT {
             self.lane(thread).tell(Command::Start { seq, load });
         } else if self.mode == PreemptionMode::Lanes || dispatch.class == mlos_scheduler::Class::Realtime {
@@ -351,11 +358,7 @@ impl Shard {
             job.work = Some(work);
             job.outputs = outputs;
             job.failure.clone_from(&failure);
-            job.ticket
-                .graph()
-                .counters
-                .compute_ns
-                .fetch_add(share_ns, Relaxed);
+            add(&job.ticket.graph().counters(self.index).compute_ns, share_ns);
         }
         drop(jobs);
         let Ended {
@@ -387,7 +390,8 @@ impl Shard {
             Ok(produced) => produced,
             Err(error) => return self.answer_failed(job, error),
         };
-        let now_ns = clock::now_ns();
+        // The policy has just said so, and reading the clock takes longer than what was done since.
+        let now_ns = self.decided_ns.get();
         let total_ns = now_ns.saturating_sub(job.arrived_ns);
         let counters = self.counters.class(job.class);
         bump(&counters.completed);
@@ -396,9 +400,9 @@ impl Shard {
             bump(&counters.deadline_missed);
         }
         let queue_ns = total_ns.saturating_sub(job.compute_ns);
-        let model = &job.ticket.graph().counters;
+        let model = job.ticket.graph().counters(self.index);
         bump(&model.completed);
-        model.queue_ns.fetch_add(queue_ns, Relaxed);
+        add(&model.queue_ns, queue_ns);
         let timing = Timing {
             queue_ns,
             compute_ns: job.compute_ns,
@@ -416,7 +420,11 @@ impl Shard {
                 }));
             }
             (Answerer::Asked(asked), Produced::InPlace(work)) => {
-                self.answer_asked(asked, Ok(work), timing, job.class);
+                let held = Held {
+                    ticket: job.ticket,
+                    work,
+                };
+                self.answer_asked(asked, Ok(held), timing, job.class);
             }
             _ => unreachable!("what is produced goes by who asked"),
         }
@@ -443,7 +451,7 @@ impl Shard {
 
     fn answer_failed(&self, job: Job, error: Error) {
         bump(&self.counters.class(job.class).failed);
-        bump(&job.ticket.graph().counters.failed);
+        bump(&job.ticket.graph().counters(self.index).failed);
         self.refuse(job, error);
     }
 

@@ -53,9 +53,14 @@ impl Gate for FrontGate {
     }
 }
 
+thread_local! {
+    static OPEN: Rc<dyn Gate> = Rc::new(Open);
+}
+
 /// Runs a load to its end, here and now.
 pub(crate) fn run_whole(seq: u64, load: Load, pool: &Pool) -> Ended {
-    let mut running = match Running::start(seq, load, pool, Rc::new(Open)) {
+    let gate = OPEN.with(Rc::clone);
+    let mut running = match Running::start(seq, load, pool, gate) {
         Ok(running) => running,
         Err(ended) => return *ended,
     };

@@ -101,7 +101,8 @@ pub(crate) struct Shard {
     threads: RefCell<[ThreadState; 4]>,
     lanes: Vec<lane::Lane>,
     front: front::Front,
-    graphs: RefCell<HashMap<ModelIndex, Arc<Graph>>>,
+    /// By index.
+    graphs: RefCell<Vec<Option<Arc<Graph>>>>,
     standings: RefCell<standing::Standings>,
     /// Counts the snapshots.
     era: Cell<u64>,
@@ -110,6 +111,10 @@ pub(crate) struct Shard {
     inputs: RefCell<VecDeque<Input>>,
     feeding: Cell<bool>,
     next_seq: Cell<u64>,
+    /// When the event that comes next happened, if its time has been taken already; 0 if not.
+    arrived_ns: Cell<u64>,
+    /// When the policy decided last.
+    decided_ns: Cell<u64>,
     /// When the policy wants a tick; `u64::MAX` for never.
     tick_ns: Cell<u64>,
     /// When the earliest timer rings; `u64::MAX` if none is set.
@@ -167,6 +172,8 @@ impl Shard {
             inputs: RefCell::default(),
             feeding: Cell::new(false),
             next_seq: Cell::new(1),
+            arrived_ns: Cell::new(0),
+            decided_ns: Cell::new(0),
             tick_ns: Cell::new(u64::MAX),
             timer_ns: Cell::new(u64::MAX),
             next_ticket: Cell::new(0),
@@ -209,10 +216,6 @@ impl Shard {
         &self.lanes[thread.index() - 1]
     }
 
-    fn graph(&self, index: ModelIndex) -> Option<Arc<Graph>> {
-        self.graphs.borrow().get(&index).cloned()
-    }
-
     /// Takes the new models in. The old ones stay known to the policy until they are retired, for what is in flight.
     fn take_snapshot(&self, snapshot: Arc<Snapshot>) {
         snapshot
@@ -221,6 +224,7 @@ impl Shard {
             .for_each(|graph| self.learn(graph));
         *self.snapshot.borrow_mut() = snapshot;
         self.era.set(self.era.get() + 1);
+        self.refresh_standings();
         self.informed.0.close();
     }
 
@@ -231,7 +235,13 @@ impl Shard {
     }
 
     fn learn(&self, graph: &Arc<Graph>) {
-        let before = self.graphs.borrow_mut().insert(graph.index, graph.clone());
+        let at = graph.index.0 as usize;
+        let mut graphs = self.graphs.borrow_mut();
+        if graphs.len() <= at {
+            graphs.resize(at + 1, None);
+        }
+        let before = graphs[at].replace(graph.clone());
+        drop(graphs);
         if before.is_none_or(|before| !Arc::ptr_eq(&before, graph)) {
             self.introduce(graph);
         }
@@ -249,9 +259,10 @@ impl Shard {
     fn retire(&self, models: &[ModelIndex]) {
         for index in models {
             self.remove_model(*index);
-            self.graphs.borrow_mut().remove(index);
+            if let Some(graph) = self.graphs.borrow_mut().get_mut(index.0 as usize) {
+                *graph = None;
+            }
         }
-        self.standings.borrow_mut().forget(models);
     }
 
     /// Forgets everything that a panic may have left half done: the policy starts anew, and every job is answered
@@ -274,7 +285,7 @@ impl Shard {
         self.lanes
             .iter()
             .for_each(|lane| lane.tell(lane::Command::Forget));
-        let graphs: Vec<Arc<Graph>> = self.graphs.borrow().values().cloned().collect();
+        let graphs: Vec<Arc<Graph>> = self.graphs.borrow().iter().flatten().cloned().collect();
         graphs.iter().for_each(|graph| self.introduce(graph));
         let jobs = self.jobs.borrow_mut().drain();
         for job in jobs {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mlos_api::{Asker, Binding, Class, Error, Outcome, Terms, Timing};
 use mlos_plugin_host::{Outputs, Work};
-use mlos_scheduler::{Event, JobId, ModelIndex};
+use mlos_scheduler::{Event, JobId};
 use mlos_tensor_mem::Shape;
 use smallvec::SmallVec;
 
@@ -41,7 +41,14 @@ struct Ready {
     rows: u32,
     shape_key: u64,
     /// None while it runs.
-    work: Option<Work>,
+    held: Option<Held>,
+}
+
+/// What goes with a job and comes back with its answer. The ticket too: to take a new one each time would be two
+/// atomic operations, each of which waits until what was last written for the client has left this core's cache.
+pub(crate) struct Held {
+    pub ticket: Ticket,
+    pub work: Work,
 }
 
 /// Of each output; none where it was not wanted.
@@ -80,15 +87,6 @@ impl Standings {
         self.free.push(index);
         self.slots[index as usize].take()
     }
-
-    /// Lets go of graphs that are to be unloaded.
-    pub fn forget(&mut self, models: &[ModelIndex]) {
-        for standing in self.slots.iter_mut().flatten() {
-            standing
-                .ready
-                .take_if(|ready| models.contains(&ready.graph.index));
-        }
-    }
 }
 
 impl Shard {
@@ -116,9 +114,10 @@ impl Shard {
         }
         let ready = self.renewed(standing)?;
         let class = terms.class.unwrap_or(ready.class_default);
+        let Held { ticket, work } = ready.held.take().expect("nobody else runs it");
         let submission = Submission {
-            ticket: Ticket::new(&ready.graph),
-            work: ready.work.take().expect("nobody else runs it"),
+            ticket,
+            work,
             rows: ready.rows,
             shape_key: ready.shape_key,
             class,
@@ -137,6 +136,7 @@ impl Shard {
         let (job, arrival) = self.enter(submission, None, Answerer::Asked(asked));
         standing.job = Some(job);
         drop(standings);
+        self.arrived_ns.set(arrived_ns);
         self.feed(arrival);
         Ok(())
     }
@@ -172,15 +172,16 @@ impl Shard {
     }
 
     /// Tells the asker how its request ended, and has the work stand ready again.
-    pub fn answer_asked(&self, asked: Asked, result: Result<Work, Error>, timing: Timing, class: Class) {
+    pub fn answer_asked(&self, asked: Asked, result: Result<Held, Error>, timing: Timing, class: Class) {
         let (shapes, error) = match result {
-            Ok(mut work) => {
+            Ok(mut held) => {
+                let work = &mut held.work;
                 let outputs = 0..work.model().info().outputs.len();
                 let shapes: Shapes = outputs
                     .map(|output| work.extent(output).map(|(shape, _)| shape))
                     .collect();
                 work.again();
-                self.stand_again(asked.standing, Some(work));
+                self.stand_again(asked.standing, Some(held));
                 (Some(shapes), None)
             }
             Err(error) => {
@@ -200,7 +201,7 @@ impl Shard {
         asked.asker.answered(asked.number, &outcome);
     }
 
-    fn stand_again(&self, index: u32, work: Option<Work>) {
+    fn stand_again(&self, index: u32, held: Option<Held>) {
         let mut standings = self.standings.borrow_mut();
         let standing = standings.get(index);
         standing.job = None;
@@ -210,25 +211,41 @@ impl Shard {
             drop(gone);
             return;
         }
-        match (&mut standing.ready, work) {
-            (Some(ready), Some(work)) => ready.work = Some(work),
-            // What a failure left is not used again.
+        match (&mut standing.ready, held) {
+            (Some(ready), Some(held)) if standing.era == self.era.get() => ready.held = Some(held),
+            // The models have changed, or it failed: what is left is not used again.
             (ready, _) => *ready = None,
         }
+    }
+
+    /// Lets go of every graph that a binding would not get any more: it may be waiting to be unloaded. What runs lets go
+    /// when it has ended.
+    pub fn refresh_standings(&self) {
+        let mut standings = self.standings.borrow_mut();
+        for standing in standings.slots.iter_mut().flatten() {
+            if standing.job.is_none() && !self.is_current(standing) {
+                standing.ready = None;
+            }
+        }
+    }
+
+    /// Whether what stands ready is what the models as they are now would give.
+    fn is_current(&self, standing: &Standing) -> bool {
+        let (Standing { binding, .. }, Some(ready)) = (standing, &standing.ready) else {
+            return false;
+        };
+        let snapshot = self.snapshot.borrow();
+        let entry = snapshot.find_ready(&binding.model);
+        entry
+            .and_then(|entry| entry.graph(binding.component.as_deref()))
+            .is_ok_and(|graph| Arc::ptr_eq(graph, &ready.graph))
     }
 
     /// The graph and the work, of the models as they are now.
     fn renewed<'s>(&self, standing: &'s mut Standing) -> Result<&'s mut Ready, Error> {
         let era = self.era.get();
         if standing.era != era || standing.ready.is_none() {
-            let entry = self
-                .snapshot
-                .borrow()
-                .find_ready(&standing.binding.model)?
-                .clone();
-            let graph = entry.graph(standing.binding.component.as_deref())?;
-            let is_same = |ready: &Ready| Arc::ptr_eq(&ready.graph, graph);
-            if !standing.ready.as_ref().is_some_and(is_same) {
+            if !self.is_current(standing) {
                 standing.ready = Some(self.ready(&standing.binding)?);
             }
             standing.era = era;
@@ -249,7 +266,10 @@ impl Shard {
             class_default: entry.detail.class_default,
             rows,
             shape_key,
-            work: Some(work),
+            held: Some(Held {
+                ticket: Ticket::new(graph),
+                work,
+            }),
         })
     }
 }
