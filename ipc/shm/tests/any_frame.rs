@@ -1,5 +1,7 @@
 //! Frames of any kind: those that fit come back, and whatever is accepted is sound.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use mlos_shm::{DType, Frame, Shape, TensorPlace};

@@ -1,5 +1,7 @@
 //! Bells: who sleeps is woken, who is awake is not disturbed, and a client cannot hold the daemon up.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::os::fd::AsFd;

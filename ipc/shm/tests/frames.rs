@@ -1,5 +1,7 @@
 //! Frames: what is written is read the same, and nothing that is wrong gets through.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use mlos_shm::layout::{self, FRAME_HEADER_BYTES, FRAME_RECORD_BYTES};

@@ -1,5 +1,7 @@
 //! A client that writes anything anywhere, while the daemon reads: it gets faults and refusals, and never more.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};

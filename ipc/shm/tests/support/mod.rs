@@ -1,6 +1,7 @@
 //! Both sides of a connection in one process, and somebody who writes where nobody should.
 
 #![expect(dead_code, reason = "each test uses its part")]
+#![expect(clippy::unwrap_used, reason = "of tests only")]
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
