@@ -147,7 +147,7 @@ impl Connection {
         let Some(id) = core.flights.next() else {
             return Err((tensors, Error::TooManyInFlight { slots: self.slots }));
         };
-        if let Err(error) = self.push(core, Request { id: id.0, ..request }) {
+        if let Err(error) = self.push(core, Request { id: id.0, ..request }, self.timeout) {
             return Err((tensors, error));
         }
         core.flights.launch(id, tensors);
@@ -169,14 +169,14 @@ impl Connection {
 
     /// There is room, but for a moment in which the daemon has not read what was sent before: cancels are no requests in
     /// flight, but take a slot each.
-    fn push(&self, core: &mut Core, request: Request) -> Result<(), Error> {
+    fn push(&self, core: &mut Core, request: Request, patience: Duration) -> Result<(), Error> {
         if core.requests.push(request).is_ok() {
             return Ok(());
         }
         let start = Instant::now();
         while core.requests.push(request).is_err() {
-            if start.elapsed() > self.timeout {
-                return Err(Error::TimedOut { waited: self.timeout });
+            if start.elapsed() > patience {
+                return Err(Error::TimedOut { waited: patience });
             }
             drop(self.bell.ring());
             std::thread::yield_now();
@@ -184,9 +184,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Asks the daemon to stop working on a request, whose answer still comes. If that cannot be said now, it is not.
+    /// Asks the daemon to stop working on a request, whose answer still comes. Given up where the daemon does not read
+    /// what was sent before: nothing is lost by it but the daemon's time.
     pub(crate) fn cancel(&self, core: &mut Core, id: Id) {
-        if core.ended.is_none() && core.requests.push(Request::cancel(id.0)).is_ok() {
+        let cancel = Request::cancel(id.0);
+        if core.ended.is_none() && self.push(core, cancel, limits::CANCEL_PATIENCE).is_ok() {
             drop(self.bell.ring());
         }
     }

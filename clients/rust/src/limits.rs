@@ -17,3 +17,6 @@ pub const TEXT_BYTES: usize = 512;
 
 /// Room for each element of a string tensor when nothing else was said, in bytes.
 pub const STRING_BYTES_DEFAULT: usize = 256;
+
+/// How long a cancel waits for room in the ring, where every slot holds what the daemon has not read yet.
+pub const CANCEL_PATIENCE: Duration = Duration::from_millis(100);

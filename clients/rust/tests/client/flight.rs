@@ -119,7 +119,8 @@ fn more_than_the_slots_are_refused_and_can_be_sent_again() {
         Err(Error::TooManyInFlight { slots: 8 })
     ));
     pendings[3].cancel();
-    pendings.remove(3).wait().1.unwrap_err();
+    let error = pendings.remove(3).wait().1.unwrap_err();
+    assert_eq!(error.kind(), Status::Cancelled);
     release.infer(&Terms::default()).unwrap();
     for pending in pendings {
         pending.wait().1.unwrap();
