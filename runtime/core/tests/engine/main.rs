@@ -6,5 +6,6 @@
 mod jobs;
 mod models;
 mod shards;
+mod standing;
 mod support;
 mod versions;

@@ -1,0 +1,245 @@
+//! Bound requests: checked once, asked often, answered in place.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mlos_api::{Asker, Binding, Class, Error, Kind, Outcome, Service, StandingService, Terms};
+use mlos_core::{Node, Standing};
+use mlos_tensor_mem::{DType, Region, Segment, SegmentOptions, Shape, Tensor};
+use serde_json::json;
+
+use crate::support::{COLUMNS, Folders, MODES, model, ready, register, state, total, until, with_engine};
+
+const SLOW: &str = "a 2\nb 1\nbusy_us 500";
+
+/// Keeps the answers.
+#[derive(Default)]
+struct Answers(RefCell<Vec<(u64, Result<Vec<Option<Shape>>, Error>)>>);
+
+impl Asker for Answers {
+    fn answered(&self, number: u64, outcome: &Outcome<'_>) {
+        let result = outcome.result.map(<[_]>::to_vec).map_err(Clone::clone);
+        self.0.borrow_mut().push((number, result));
+    }
+}
+
+impl Answers {
+    /// The answer to the only request.
+    async fn only(&self) -> Result<Vec<Option<Shape>>, Error> {
+        until(|| self.0.borrow().len() == 1).await;
+        self.0.borrow_mut().pop().unwrap().1
+    }
+}
+
+/// A piece of memory that a client would share: `x`, then `y`, then `sums`, a page each.
+struct Desk {
+    arena: Arc<Segment>,
+    rows: usize,
+}
+
+impl Desk {
+    const PAGE: usize = 4096;
+
+    fn new(rows: usize) -> Self {
+        let options = SegmentOptions::default();
+        let arena = Arc::new(Segment::create(3 * Self::PAGE, &options).unwrap());
+        Self { arena, rows }
+    }
+
+    fn region(&self, page: usize, bytes: usize) -> Region {
+        Region::new(&self.arena, page * Self::PAGE, bytes).unwrap()
+    }
+
+    fn binding(&self, name: &str) -> Binding {
+        let x = self.region(0, self.rows * COLUMNS * 4);
+        let shape = Shape::new(&[self.rows, COLUMNS]).unwrap();
+        Binding {
+            model: model(name),
+            component: None,
+            inputs: vec![Some(Tensor::over(x, DType::F32, shape).unwrap())],
+            outputs: vec![Some(self.region(1, Self::PAGE)), Some(self.region(2, Self::PAGE))],
+        }
+    }
+
+    fn write(&self, start: f32) {
+        let values = (0..self.rows * COLUMNS).flat_map(|index| (start + index as f32).to_le_bytes());
+        self.region(0, Self::PAGE)
+            .copy_from(&values.collect::<Vec<_>>())
+            .unwrap();
+    }
+
+    /// The factor that `y` was made with, of those with addend 1.
+    fn factor(&self, start: f32) -> f32 {
+        let mut bytes = vec![0; self.rows * COLUMNS * 4];
+        self.region(1, bytes.len()).copy_to(&mut bytes).unwrap();
+        let values: Vec<f32> = bytes
+            .chunks_exact(4)
+            .map(|word| f32::from_le_bytes(word.try_into().unwrap()))
+            .collect();
+        let factor = (values[0] - 1.0) / start;
+        for (index, value) in values.iter().enumerate() {
+            assert_eq!(*value, factor * (start + index as f32) + 1.0, "element {index}");
+        }
+        factor
+    }
+}
+
+fn ask(
+    node: &Node,
+    standing: &Standing,
+    answers: &Rc<Answers>,
+    number: u64,
+    class: Class,
+) -> Result<(), Error> {
+    let terms = Terms {
+        class: Some(class),
+        ..Terms::default()
+    };
+    let asker: Rc<dyn Asker> = answers.clone();
+    node.ask(standing, terms, &asker, number)
+}
+
+#[test]
+fn what_is_bound_is_asked_again_and_again_and_answered_in_place() {
+    const BOUND: usize = 6;
+    const ROUNDS: usize = 20;
+    for mode in MODES {
+        with_engine(mode, 1, &Folders::new(), |node, folders| async move {
+            let serving = json!({ "max_batch_rows": 8, "max_queue_delay_us": 500 });
+            ready(&node, &folders, "test/model@1", "a 2\nb 1\nbusy_us 20", serving).await;
+            let desks: Vec<Desk> = (0..BOUND).map(|number| Desk::new(1 + number % 3)).collect();
+            let bound: Vec<Standing> = desks
+                .iter()
+                .map(|desk| node.bind(desk.binding("test/model")).unwrap())
+                .collect();
+            let answers = Rc::<Answers>::default();
+            for round in 0..ROUNDS {
+                for (number, (desk, standing)) in desks.iter().zip(&bound).enumerate() {
+                    desk.write((1 + round + number) as f32);
+                    ask(
+                        &node,
+                        standing,
+                        &answers,
+                        number as u64,
+                        Class::ALL[(number + round) % 4],
+                    )
+                    .unwrap();
+                }
+                until(|| answers.0.borrow().len() == BOUND).await;
+                for (number, result) in answers.0.take() {
+                    let (desk, shapes) = (&desks[number as usize], result.unwrap());
+                    assert_eq!(shapes[0].as_ref().unwrap().dims(), [desk.rows, COLUMNS]);
+                    assert_eq!(shapes[1].as_ref().unwrap().dims(), [desk.rows]);
+                    assert_eq!(desk.factor((1 + round) as f32 + number as f32), 2.0);
+                }
+            }
+            assert_eq!(total(&node, |class| class.completed), (BOUND * ROUNDS) as u64);
+        });
+    }
+}
+
+#[test]
+fn a_binding_follows_its_model_and_keeps_none_from_going() {
+    with_engine(MODES[0], 2, &Folders::new(), |node, folders| async move {
+        ready(&node, &folders, "test/model@1", "a 2\nb 1", json!({})).await;
+        let (desk, answers) = (Desk::new(2), Rc::<Answers>::default());
+        let standing = node.bind(desk.binding("test/model")).unwrap();
+        desk.write(3.0);
+        ask(&node, &standing, &answers, 0, Class::Normal).unwrap();
+        answers.only().await.unwrap();
+        assert_eq!(desk.factor(3.0), 2.0);
+
+        ready(&node, &folders, "test/model@2", "a 5\nb 1", json!({})).await;
+        node.activate(&model("test/model@2")).await.unwrap();
+        ask(&node, &standing, &answers, 0, Class::Normal).unwrap();
+        answers.only().await.unwrap();
+        assert_eq!(desk.factor(3.0), 5.0, "the other version is active now");
+
+        // Both go although the binding is there, and without waiting for it.
+        node.unregister(&model("test/model")).await.unwrap();
+        let gone = ask(&node, &standing, &answers, 0, Class::Normal).unwrap_err();
+        assert_eq!(gone.kind(), Kind::NotFound);
+
+        let root = folders.package("test/model", "3", "a 7\nb 1", &json!({}));
+        register(&node, None, root).await.unwrap();
+        until(|| state(&node, "test/model@3") == Some(mlos_api::LifecycleState::Ready)).await;
+        ask(&node, &standing, &answers, 0, Class::Normal).unwrap();
+        answers.only().await.unwrap();
+        assert_eq!(desk.factor(3.0), 7.0);
+    });
+}
+
+#[test]
+fn what_runs_is_asked_once_cancelled_and_let_go_of() {
+    for mode in MODES {
+        with_engine(mode, 1, &Folders::new(), |node, folders| async move {
+            ready(&node, &folders, "test/slow@1", SLOW, json!({})).await;
+            let (desk, answers) = (Desk::new(200), Rc::<Answers>::default());
+            desk.write(1.0);
+            let standing = node.bind(desk.binding("test/slow")).unwrap();
+            ask(&node, &standing, &answers, 1, Class::Batch).unwrap();
+            let again = ask(&node, &standing, &answers, 2, Class::Batch).unwrap_err();
+            assert_eq!(again.kind(), Kind::Conflict);
+            node.cancel(&standing);
+            // A run that is not to be suspended may have ended first.
+            if let Err(error) = answers.only().await {
+                assert_eq!(error.kind(), Kind::Cancelled);
+            }
+            ask(&node, &standing, &answers, 3, Class::Batch).unwrap();
+            let arena = Arc::downgrade(&desk.arena);
+            drop((standing, desk));
+            answers.only().await.ok();
+            until(|| arena.strong_count() == 0).await;
+            node.unregister(&model("test/slow@1")).await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_not_bound() {
+    with_engine(MODES[0], 1, &Folders::new(), |node, folders| async move {
+        ready(&node, &folders, "test/model@1", "a 2\nb 1\ncolumns 3", json!({})).await;
+        let desk = Desk::new(2);
+        let refused = |change: &dyn Fn(&mut Binding)| {
+            let mut binding = desk.binding("test/model");
+            change(&mut binding);
+            node.bind(binding).unwrap_err()
+        };
+        let shaped = |dims: &[usize], dtype| {
+            let shape = Shape::new(dims).unwrap();
+            let bytes = shape.byte_len(dtype).unwrap();
+            Some(Tensor::over(desk.region(0, bytes), dtype, shape).unwrap())
+        };
+        for (change, kind) in [
+            (
+                &(|binding: &mut Binding| binding.model = model("test/other")) as &dyn Fn(&mut Binding),
+                Kind::NotFound,
+            ),
+            (
+                &|binding| binding.component = Some("encoder".to_owned()),
+                Kind::InvalidArgument,
+            ),
+            (&|binding| binding.inputs[0] = None, Kind::InvalidArgument),
+            (
+                &|binding| binding.inputs[0] = shaped(&[2, 4], DType::F32),
+                Kind::InvalidArgument,
+            ),
+            (
+                &|binding| binding.inputs[0] = shaped(&[2, 3], DType::I32),
+                Kind::InvalidArgument,
+            ),
+            (&|binding| binding.inputs.push(None), Kind::InvalidArgument),
+            (&|binding| binding.outputs.truncate(1), Kind::InvalidArgument),
+        ] {
+            assert_eq!(refused(change).kind(), kind);
+        }
+        // Too little room for an output is known when the plugin asks for it.
+        let mut binding = desk.binding("test/model");
+        binding.outputs[0] = Some(desk.region(1, 8));
+        let (standing, answers) = (node.bind(binding).unwrap(), Rc::<Answers>::default());
+        ask(&node, &standing, &answers, 0, Class::Normal).unwrap();
+        let error = answers.only().await.unwrap_err().to_string();
+        assert!(error.contains("24") && error.contains('8'), "{error}");
+    });
+}
