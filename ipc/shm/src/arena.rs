@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mlos_tensor_mem::{Element, Segment};
 
-use crate::Error;
 use crate::layout::LINE_BYTES;
+use crate::{Error, words};
 
 const LINE: u64 = LINE_BYTES as u64;
 
@@ -42,6 +42,7 @@ impl Arena {
     /// An arena over all of a segment, which nobody else may lend from.
     #[must_use]
     pub fn new(segment: Arc<Segment>) -> Self {
+        words::welcome_huge_pages(&segment);
         let bytes = segment.len() as u64 / LINE * LINE;
         Self {
             inner: Arc::new(Inner {

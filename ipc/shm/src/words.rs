@@ -26,6 +26,14 @@ fn byte(segment: &Segment, offset: usize) -> &AtomicU8 {
     unsafe { byte.as_ref() }
 }
 
+/// Tells the kernel that huge pages are welcome here: transparent ones, see
+/// [`DaemonSide::create`](crate::control::DaemonSide::create). A kernel without them costs speed and nothing else.
+pub(crate) fn welcome_huge_pages(segment: &Segment) {
+    let advice = rustix::mm::Advice::LinuxHugepage;
+    // SAFETY: exactly the segment's mapping, which is borrowed; MADV_HUGEPAGE changes no contents.
+    let _ = unsafe { rustix::mm::madvise(segment.base().as_ptr().cast(), segment.len(), advice) };
+}
+
 /// Copies words out.
 pub(crate) fn load(segment: &Segment, offset: usize, words: usize) -> Vec<u64> {
     let offsets = (0..words).map(|at| offset + at * WORD_BYTES);

@@ -10,7 +10,7 @@ use mlos_tensor_mem::{Segment, SegmentOptions};
 use super::socket::Control;
 use super::{ClientMessage, DaemonMessage, Hello, Welcome};
 use crate::bell::{ClientBell, ClientBellFds, DaemonBell};
-use crate::{Arena, Consumer, Error, Fault, Producer, Request, Response, Rings, limits};
+use crate::{Arena, Consumer, Error, Fault, Producer, Request, Response, Rings, limits, words};
 
 /// The daemon's half of a connection.
 #[derive(Debug)]
@@ -34,8 +34,9 @@ pub struct Handout {
 }
 
 impl DaemonSide {
-    /// Creates rings, arena and bells for a client. `arena` says how the arena's pages shall be; not with reserved huge
-    /// pages: a client may punch holes into what it maps, and a reserved page that is gone is not certain to come back.
+    /// Creates rings, arena and bells for a client. `arena` says how the arena's pages shall be. Transparent huge ones
+    /// are asked for in any case; do not ask for reserved ones: a client may punch holes into what it maps, and a
+    /// reserved page that is gone is not certain to come back.
     pub fn create(slots: u32, arena_bytes: u64, arena: &SegmentOptions) -> Result<(Self, Handout), Error> {
         let rings = Rings::create(slots)?;
         let bytes = usize::try_from(arena_bytes).ok();
@@ -47,6 +48,7 @@ impl DaemonSide {
             max: limits::ARENA_BYTES_MAX,
         })?;
         let arena = Arc::new(Segment::create(bytes, arena)?);
+        words::welcome_huge_pages(&arena);
         let (bell, bells) = DaemonBell::create(&rings)?;
         let handout = Handout {
             rings: duplicate(&rings)?,
