@@ -30,4 +30,6 @@ pub use model::{
     ScanReport, Signature, SliceProfile, TensorSpec,
 };
 pub use service::Service;
-pub use status::{ClassStats, Health, ModelStats, PluginStatus, PoolStatus, Readiness, ShardStats, Stats};
+pub use status::{
+    ClassStats, ClientStats, Health, ModelStats, PluginStatus, PoolStatus, Readiness, ShardStats, Stats,
+};

@@ -129,6 +129,29 @@ pub struct PoolStatus {
     pub loans: u64,
 }
 
+/// One client of this machine, over shared memory.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClientStats {
+    /// Its number, since the daemon started.
+    pub id: u64,
+    /// What it calls itself.
+    pub name: String,
+    /// Its process.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+    /// The shard that serves it.
+    pub shard: usize,
+    /// The memory it shares with the daemon.
+    pub arena_bytes: u64,
+    /// Inferences asked for.
+    pub requests: u64,
+    /// Of these, refused before they were queued.
+    pub refused: u64,
+    /// Of these, ended without a result after that.
+    pub failed: u64,
+}
+
 /// `GET /stats`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Stats {
@@ -154,4 +177,6 @@ pub struct Stats {
     pub models: Vec<ModelStats>,
     /// By shard.
     pub shards: Vec<ShardStats>,
+    /// Clients of this machine that are connected.
+    pub clients: Vec<ClientStats>,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use mlos_api::{ClassStats, Health, ModelStats, Readiness, ShardStats, Stats};
+use mlos_api::{ClassStats, ClientStats, Health, ModelStats, Readiness, ShardStats, Stats};
 
 /// One family of samples: name, type, help.
 type Family = (&'static str, &'static str, &'static str);
@@ -27,6 +27,7 @@ pub(crate) fn text(stats: &Stats, health: &Health) -> String {
     page.latency(&stats.classes);
     page.models(&stats.models);
     page.shards(&stats.shards);
+    page.clients(&stats.clients);
     page.0
 }
 
@@ -186,6 +187,51 @@ impl Page {
             self.family(family);
             for model in models {
                 self.sample(family.0, &[("model", &model.model)], read(model));
+            }
+        }
+    }
+
+    fn clients(&mut self, clients: &[ClientStats]) {
+        const FAMILIES: [Read<ClientStats, u64>; 4] = [
+            (
+                (
+                    "mlos_client_requests_total",
+                    "counter",
+                    "Inferences that a client of this machine has asked for.",
+                ),
+                |client| client.requests,
+            ),
+            (
+                (
+                    "mlos_client_refused_total",
+                    "counter",
+                    "Of these, refused before they were queued.",
+                ),
+                |client| client.refused,
+            ),
+            (
+                (
+                    "mlos_client_failed_total",
+                    "counter",
+                    "Of these, ended without a result after that.",
+                ),
+                |client| client.failed,
+            ),
+            (
+                (
+                    "mlos_client_arena_bytes",
+                    "gauge",
+                    "Memory that a client shares with the daemon.",
+                ),
+                |client| client.arena_bytes,
+            ),
+        ];
+        for (family, read) in FAMILIES {
+            self.family(family);
+            for client in clients {
+                let (id, pid) = (client.id.to_string(), client.pid.to_string());
+                let labels = [("client", id.as_str()), ("name", &client.name), ("pid", &pid)];
+                self.sample(family.0, &labels, read(client));
             }
         }
     }

@@ -5,11 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
+use mlos_api::ClientStats;
 use mlos_shm::control::{
     ClientMessage, ControlMessage, DaemonMessage, DaemonSide, Hello, Open, Refused, Welcome, socket,
 };
@@ -19,7 +20,7 @@ use rustix::event::epoll;
 use tracing::{debug, info, warn};
 
 use crate::limits::{EVENTS_MAX, GREETING_TIME, ORDERS_PER_CLIENT_MAX};
-use crate::stats::{ClientCounters, ClientStats};
+use crate::stats::ClientCounters;
 use crate::{Config, Error};
 
 /// What the control thread tells a core.
@@ -65,10 +66,14 @@ pub struct Control {
     file: Option<FileId>,
     stop: OwnedFd,
     thread: Option<JoinHandle<()>>,
-    clients: Arc<Mutex<Vec<Known>>>,
+    clients: Clients,
 }
 
-/// A client, for whoever looks.
+/// The clients that are connected, for whoever looks.
+#[derive(Clone, Default)]
+pub struct Clients(Arc<Mutex<Vec<Known>>>);
+
+/// One of them.
 struct Known {
     stats: ClientStats,
     counters: Arc<ClientCounters>,
@@ -90,7 +95,7 @@ impl Control {
         let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
         let stop = rustix::event::eventfd(0, flags).map_err(|errno| failed(errno.to_string()))?;
         let stopped = stop.try_clone().map_err(|error| failed(error.to_string()))?;
-        let clients = Arc::<Mutex<Vec<Known>>>::default();
+        let clients = Clients::default();
         let desk = Desk::new(
             config.clone(),
             listener,
@@ -115,20 +120,29 @@ impl Control {
 
     /// The clients that are connected.
     #[must_use]
-    pub fn clients(&self) -> Vec<ClientStats> {
-        let known = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        known
-            .iter()
-            .map(|known| {
-                let (requests, refused, failed) = known.counters.read();
-                ClientStats {
-                    requests,
-                    refused,
-                    failed,
-                    ..known.stats.clone()
-                }
-            })
-            .collect()
+    pub fn clients(&self) -> Clients {
+        self.clients.clone()
+    }
+}
+
+impl Clients {
+    fn known(&self) -> MutexGuard<'_, Vec<Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As of now.
+    #[must_use]
+    pub fn stats(&self) -> Vec<ClientStats> {
+        let with_counts = |known: &Known| {
+            let (requests, refused, failed) = known.counters.read();
+            ClientStats {
+                requests,
+                refused,
+                failed,
+                ..known.stats.clone()
+            }
+        };
+        self.known().iter().map(with_counts).collect()
     }
 }
 
@@ -197,7 +211,7 @@ struct Desk {
     guests: HashMap<u64, Guest>,
     next: u64,
     arenas_bytes: u64,
-    clients: Arc<Mutex<Vec<Known>>>,
+    clients: Clients,
 }
 
 /// One connection.
@@ -228,7 +242,7 @@ impl Desk {
         stop: OwnedFd,
         places: Places,
         version: String,
-        clients: Arc<Mutex<Vec<Known>>>,
+        clients: Clients,
     ) -> rustix::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (fd, data) in [(&listener, LISTENER), (&stop, STOP)] {
@@ -453,9 +467,7 @@ impl Desk {
             shard,
             "a local client is served"
         );
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.push(Known { stats, counters });
-        drop(clients);
+        self.clients.known().push(Known { stats, counters });
         socket::send(&*socket, &packet, &handout.fds()).map_err(internal)?;
         Ok(())
     }
@@ -503,10 +515,7 @@ impl Desk {
         let Some(home) = guest.home else { return };
         self.arenas_bytes -= home.arena_bytes;
         self.loads[home.shard] -= 1;
-        self.clients
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|known| known.stats.id != id);
+        self.clients.known().retain(|known| known.stats.id != id);
         // Word of an end must arrive, unless its core is gone altogether.
         let _ = self.tell(home.shard, Order::Gone { client: id });
     }

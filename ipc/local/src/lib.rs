@@ -22,8 +22,7 @@ mod serve;
 mod stats;
 
 pub use config::{Config, Limits, usual_path};
-pub use control::{Control, Orders, Places, orders};
+pub use control::{Clients, Control, Orders, Places, orders};
 pub use error::Error;
 pub use host::Host;
 pub use serve::serve;
-pub use stats::ClientStats;

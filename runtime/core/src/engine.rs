@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_channel::Receiver;
-use mlos_api::PluginStatus;
+use mlos_api::{ClientStats, PluginStatus};
 use mlos_plugin_host::Plugins;
 use mlos_tensor_mem::{Pool, PoolConfig};
 use tracing::info;
@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     stop: async_channel::Sender<()>,
     stopped: Receiver<()>,
     started: Duration,
+    /// Says which clients of this machine are connected, where an edge serves such.
+    clients: OnceLock<Box<dyn Fn() -> Vec<ClientStats> + Send + Sync>>,
 }
 
 /// What is known of a shard from outside.
@@ -52,6 +54,11 @@ pub(crate) struct Seat {
 }
 
 impl Shared {
+    /// The clients of this machine that are connected.
+    pub fn clients(&self) -> Vec<ClientStats> {
+        self.clients.get().map_or_else(Vec::new, |clients| clients())
+    }
+
     /// Relaxed, as the flag is all there is to see: no other memory is read on its account.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -120,6 +127,7 @@ impl Engine {
             stop,
             stopped,
             started: clock::now(),
+            clients: OnceLock::new(),
         });
         let (peers, inboxes): (Vec<Peer>, Vec<_>) = cpus.iter().map(peer).unzip();
         let (registry, registry_inbox) = mailbox(limits::CONTROL_QUEUE_MAX);
@@ -154,6 +162,11 @@ impl Engine {
             registry,
             preprocess,
         })
+    }
+
+    /// Has `/stats` show the clients that an edge knows of. Once; what is said later is not heard.
+    pub fn show_clients(&self, clients: impl Fn() -> Vec<ClientStats> + Send + Sync + 'static) {
+        let _ = self.shared.clients.set(Box::new(clients));
     }
 
     /// Says *draining* from now on, so that whoever balances load sends no more. Everything is still answered.

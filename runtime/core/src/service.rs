@@ -371,6 +371,7 @@ impl Service for Node {
                 .map(|index| self.shard_stats(index))
                 .collect(),
             classes,
+            clients: self.shared.clients(),
         }
     }
 }

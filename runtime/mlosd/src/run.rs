@@ -52,6 +52,10 @@ pub fn run(config: Config) -> Result<()> {
             drop(claimed);
             info!(%address, "listening for HTTP");
             control = listen_locally(&place, &local, places)?;
+            if let Some(control) = &control {
+                let clients = control.clients();
+                engine.show_clients(move || clients.stats());
+            }
             signals.forever().next();
         }
         Ok(Start::Ended) => {}

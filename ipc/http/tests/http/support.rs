@@ -334,6 +334,17 @@ impl Service for Fake {
                     loans: 7,
                 },
             }],
+            clients: vec![ClientStats {
+                id: 2,
+                name: String::from("robot"),
+                pid: 4711,
+                uid: 1000,
+                shard: 0,
+                arena_bytes: 64 << 20,
+                requests: 9,
+                refused: 1,
+                failed: 2,
+            }],
         }
     }
 }
