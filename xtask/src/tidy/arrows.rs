@@ -6,7 +6,7 @@ use super::tree::Tree;
 
 /// Each crate with those of ours that it may depend on. A crate stands below all that it names, so no circle can be
 /// written down here; `the_table_points_down` holds that.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     // ground
     ("mlos-scheduler", &[]),
     ("mlos-tensor-mem", &[]),
@@ -16,6 +16,9 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("mlos-api", &["mlos-tensor-mem"]),
     // both ends of the local edge
     ("mlos-shm", &["mlos-tensor-mem"]),
+    // clients, which know the protocol and nothing of the daemon
+    ("mlos-client", &["mlos-shm", "mlos-tensor-mem"]),
+    ("mlos-c", &["mlos-client", "mlos-shm", "mlos-tensor-mem"]),
     ("mlos-plugin-host", &["mlos-smi", "mlos-tensor-mem"]),
     ("axon-adapters", &["axon-package"]),
     // the other side of dlopen
@@ -34,12 +37,15 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ),
     // edges; number arrays are read straight into tensor memory
     ("mlos-http", &["mlos-api", "mlos-tensor-mem"]),
+    ("mlos-local", &["mlos-api", "mlos-shm", "mlos-tensor-mem"]),
     // binaries; the daemon composes: it hands built-in plugins to the host
     (
         "mlosd",
         &[
             "mlos-core",
             "mlos-http",
+            "mlos-local",
+            "mlos-shm",
             "mlos-plugin-host",
             "mlos-plugin-onnx",
             "mlos-smi",
