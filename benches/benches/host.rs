@@ -50,7 +50,8 @@ fn noop_call(criterion: &mut Criterion) {
     let region = |offset| Region::new(&segment, offset, BYTES).expect("within the segment");
     let input = || Tensor::over(region(0), DType::F32, shape).expect("it fits");
     let given = [Some(region(4096))];
-    let file = |fill: &str| format!("noop 1\ninput x f32 ?,{ELEMENTS}\noutput y f32 ?,{ELEMENTS}\nfill {fill}\n");
+    let file =
+        |fill: &str| format!("noop 1\ninput x f32 ?,{ELEMENTS}\noutput y f32 ?,{ELEMENTS}\nfill {fill}\n");
     let mut group = criterion.benchmark_group("noop_call");
     for fill in ["nothing", "echo"] {
         let model = load(&file(fill));

@@ -133,11 +133,7 @@ impl Client {
     fn tensor(&self, info: &TensorInfo, rows: u64) -> Result<(Loan, Option<TensorPlace>)> {
         let dtype = DType::ALL.into_iter().find(|dtype| *dtype as u8 == info.dtype);
         let dtype = dtype.with_context(|| format!("element type {} is unknown", info.dtype))?;
-        let dims: Vec<usize> = info
-            .dims
-            .iter()
-            .map(|dim| dim.unwrap_or(rows) as usize)
-            .collect();
+        let dims: Vec<usize> = info.dims.iter().map(|dim| dim.unwrap_or(rows) as usize).collect();
         let element = dtype.size_bytes().context("texts are not bound here")?;
         let bytes = dims.iter().product::<usize>() * element;
         let loan = self.side.arena.loan(bytes)?;

@@ -19,19 +19,40 @@ use crate::setup::{self, Purpose, Ready};
 struct Bench {
     name: &'static str,
     programs: &'static [&'static str],
+    /// What it takes beside the programs of the workspace, as arguments of cargo; of the whole workspace, for the same
+    /// features.
+    also: &'static [&'static [&'static str]],
     about: &'static str,
 }
 
-const BENCHES: [Bench; 2] = [
+const BENCHES: [Bench; 3] = [
     Bench {
         name: "main",
         programs: &["decide", "slices", "main_figures"],
+        also: &[],
         about: "decisions, slices, urgent requests beside bulk work, HTTP, start and rest",
     },
     Bench {
         name: "axon",
         programs: &["install"],
+        also: &[],
         about: "installing from a hub, against curl and sha256sum",
+    },
+    Bench {
+        name: "ipc",
+        programs: &["ipc"],
+        also: &[
+            &["build", "--workspace", "--example", "noop"],
+            &[
+                "build",
+                "--workspace",
+                "--features",
+                "mlos-benches/iceoryx2",
+                "--bin",
+                "ipc_iceoryx2",
+            ],
+        ],
+        about: "shared memory, against cache lines, iceoryx2, sockets, HTTP and a model in process",
     },
 ];
 
@@ -62,6 +83,9 @@ pub fn run(arguments: &[&str]) -> Result {
     };
     let ready = setup::prepare(Purpose::Run)?;
     run_shown(&mut cargo(&BUILD))?;
+    for also in bench.also {
+        run_shown(&mut cargo(also))?;
+    }
     let mut collected = Collected::default();
     for program in bench.programs {
         if let Err(error) = collected.take(program, quick, &ready) {

@@ -28,7 +28,13 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["--serve", name, bytes, cpu] => by_size(bytes, Serve { name, cpu: cpu.parse()? }),
+        ["--serve", name, bytes, cpu] => by_size(
+            bytes,
+            Serve {
+                name,
+                cpu: cpu.parse()?,
+            },
+        ),
         [bytes, time_ms, server, client] => {
             let name = format!("mlos-ipc-{}", std::process::id());
             let child = Server::start(&name, bytes, server)?;
@@ -120,7 +126,10 @@ impl Role for Ask<'_> {
 
 /// Loans a request, writes its first and last byte, sends it, and reads the first and last byte of the response.
 #[inline]
-fn round_trip<const N: usize>(client: &Client<ipc::Service, [u8; N], (), [u8; N], ()>, byte: u8) -> Result<u8> {
+fn round_trip<const N: usize>(
+    client: &Client<ipc::Service, [u8; N], (), [u8; N], ()>,
+    byte: u8,
+) -> Result<u8> {
     let request = client.loan_uninit()?;
     // SAFETY: as in the server.
     let mut request = unsafe { request.assume_init() };

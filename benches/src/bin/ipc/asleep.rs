@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use mlos_benches::daemon::Daemon;
-use mlos_benches::histogram::Samples;
+use mlos_benches::histogram::{Samples, round};
 use mlos_benches::quiet::Quiet;
 use serde_json::json;
 
-use crate::summary::{per_mille_us, summary, table};
+use crate::summary::{Rounds, table};
 use crate::{Bench, Measured, floor, join, noop_file};
 
 const MODEL: &str = "noop-64";
@@ -30,11 +30,16 @@ pub(crate) fn over_eventfd(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
         daemon.register(MODEL, &file)?;
     }
     let processes = [sleeper.id(), usual.id()];
-    let mut seen = ["mlos asleep", "eventfd", "mlos after a pause", "eventfd after a pause"]
-        .map(|name| (name.to_owned(), Samples::default()));
+    let mut seen = [
+        "mlos asleep",
+        "eventfd",
+        "mlos after a pause",
+        "eventfd after a pause",
+    ]
+    .map(|name| (name.to_owned(), Rounds::default()));
     for _ in 0..bench.rounds() {
-        for (at, (_, samples)) in seen.iter_mut().enumerate() {
-            samples.extend(&quiet.turn(&processes, || match at {
+        for (at, (_, rounds)) in seen.iter_mut().enumerate() {
+            rounds.push(&quiet.turn(&processes, || match at {
                 0 => ask(bench, &sleeper, Duration::ZERO),
                 1 => floor::eventfds(bench, bench.turn(), Duration::ZERO),
                 2 => ask(bench, &usual, PAUSE),
@@ -44,18 +49,18 @@ pub(crate) fn over_eventfd(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
     }
     let rows: Vec<(String, &Samples)> = seen
         .iter()
-        .map(|(name, samples)| (name.clone(), samples))
+        .map(|(name, rounds)| (name.clone(), &rounds.samples))
         .collect();
     eprint!("{}", table(&rows));
-    let p50 = |at: usize| per_mille_us(&seen[at].1, 500.0);
+    let [asleep, eventfd, after_a_pause, eventfd_after_a_pause] = seen.each_ref().map(|(_, rounds)| rounds);
     let details = json!({
-        "asleep": summary(&seen[0].1),
-        "eventfd": summary(&seen[1].1),
-        "after_a_pause": summary(&seen[2].1),
-        "eventfd_after_a_pause": summary(&seen[3].1),
-        "after_a_pause_extra_us": p50(2) - p50(3),
+        "asleep": asleep.details(),
+        "eventfd": eventfd.details(),
+        "after_a_pause": after_a_pause.details(),
+        "eventfd_after_a_pause": eventfd_after_a_pause.details(),
+        "after_a_pause_extra_us": round(after_a_pause.above_us(eventfd_after_a_pause)),
     });
-    Ok((vec![p50(0) - p50(1)], details))
+    Ok((vec![asleep.above_us(eventfd)], details))
 }
 
 fn ask(bench: &Bench, daemon: &Daemon, pause: Duration) -> Result<Samples> {

@@ -9,8 +9,8 @@ use core_affinity::CoreId;
 use mlos_benches::daemon::Daemon;
 use mlos_benches::histogram::{Samples, round};
 use mlos_benches::models;
-use mlos_zoo::Zoo;
 use mlos_benches::quiet::Quiet;
+use mlos_zoo::Zoo;
 use serde_json::json;
 
 use crate::mlp::{MLP, MLP_ID};

@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 use mlos_benches::daemon::Daemon;
-use mlos_benches::histogram::{Samples, round};
+use mlos_benches::histogram::Samples;
 use mlos_benches::local::{Bound, Client};
 use mlos_benches::quiet::Quiet;
 use serde_json::json;
 
-use crate::summary::{per_mille_us, summary};
+use crate::summary::Rounds;
 use crate::{Bench, Measured, POLLING, join, noop_file, turn};
 
 /// Beside the one that asks.
@@ -20,24 +20,17 @@ pub(crate) fn clients(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
     let dir = tempfile::tempdir()?;
     let daemon = bench.noop_daemon(&[])?;
     daemon.register(MODEL, &noop_file(dir.path(), 64)?)?;
-    let (mut alone, mut among) = (Samples::default(), Samples::default());
-    let mut rounds = Vec::new();
+    let (mut alone, mut among) = (Rounds::default(), Rounds::default());
     for _ in 0..2 * bench.rounds() {
         let one = quiet.turn(&[daemon.id()], || ask(bench, &daemon))?;
         let resting = (0..IDLE).map(|_| rest(&daemon)).collect::<Result<Vec<_>>>()?;
         let of_many = quiet.turn(&[daemon.id()], || ask(bench, &daemon))?;
         drop(resting);
-        rounds.push([&one, &of_many].map(|samples| round(per_mille_us(samples, 500.0))));
-        alone.extend(&one);
-        among.extend(&of_many);
+        alone.push(&one);
+        among.push(&of_many);
     }
-    let cost_x = per_mille_us(&among, 500.0) / per_mille_us(&alone, 500.0);
-    let details = json!({
-        "alone": summary(&alone),
-        "among_63_idle": summary(&among),
-        "p50_us_by_round": rounds,
-    });
-    Ok((vec![cost_x], details))
+    let details = json!({ "alone": alone.details(), "among_63_idle": among.details() });
+    Ok((vec![among.ratio_to(&alone)], details))
 }
 
 /// A client that was busy for a moment.

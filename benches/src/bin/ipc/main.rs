@@ -242,10 +242,11 @@ fn options() -> Result<Options> {
             _ => bail!("unknown flag {flag}; --help shows what there is"),
         }
     }
-    if let Some(unknown) = only
-        .iter()
-        .find(|id| !GROUPS.iter().any(|group| group.is_wanted(std::slice::from_ref(*id))))
-    {
+    if let Some(unknown) = only.iter().find(|id| {
+        !GROUPS
+            .iter()
+            .any(|group| group.is_wanted(std::slice::from_ref(*id)))
+    }) {
         let ids: Vec<&str> = GROUPS.iter().flat_map(|group| group.figures).copied().collect();
         bail!("there is no figure {unknown}; there are {}", ids.join(" "));
     }

@@ -1,20 +1,18 @@
 //! A model that computes, against itself in process.
 
-use std::time::Instant;
-
 use anyhow::{Context, Result};
 use mlos_benches::daemon::Daemon;
 use mlos_benches::histogram::Samples;
 use mlos_benches::models;
+use mlos_benches::quiet::Quiet;
 use mlos_plugin_host::{HostConfig, Plugins};
 use mlos_plugin_onnx::OnnxPlugin;
 use mlos_zoo::{Size, Zoo};
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{IoBinding, Session};
-use mlos_benches::quiet::Quiet;
 use serde_json::json;
 
-use crate::summary::{per_mille_us, summary, table};
+use crate::summary::{Rounds, table};
 use crate::{Bench, Measured, POLLING, join, pinned, turn};
 
 /// Some 5 us in ONNX Runtime.
@@ -28,24 +26,20 @@ pub(crate) fn over_in_process(bench: &Bench, quiet: &Quiet) -> Result<Measured> 
     let mut plugins = Plugins::new(HostConfig::default());
     let config = json!({ "library": models::onnx_library() }).to_string();
     plugins.add_builtin(mlos_smi::entry_of::<OnnxPlugin>(), &config)?;
-    let (mut local, mut process) = (Samples::default(), Samples::default());
+    let (mut local, mut process) = (Rounds::default(), Rounds::default());
     for _ in 0..bench.rounds() {
-        local.extend(&quiet.turn(&[daemon.id()], || over_local(bench, &daemon))?);
-        process.extend(
-            &quiet
-                .turn(&[daemon.id()], || pinned(bench.server, || in_process(bench)))?,
-        );
+        local.push(&quiet.turn(&[daemon.id()], || over_local(bench, &daemon))?);
+        process.push(&quiet.turn(&[daemon.id()], || pinned(bench.server, || in_process(bench)))?);
     }
     eprint!(
         "{}",
         table(&[
-            ("MLP over local".to_owned(), &local),
-            ("MLP in process".to_owned(), &process)
+            ("MLP over local".to_owned(), &local.samples),
+            ("MLP in process".to_owned(), &process.samples)
         ])
     );
-    let extra_us = per_mille_us(&local, 500.0) - per_mille_us(&process, 500.0);
-    let details = json!({ "local": summary(&local), "in_process": summary(&process) });
-    Ok((vec![extra_us], details))
+    let details = json!({ "local": local.details(), "in_process": process.details() });
+    Ok((vec![local.above_us(&process)], details))
 }
 
 fn over_local(bench: &Bench, daemon: &Daemon) -> Result<Samples> {
@@ -53,7 +47,11 @@ fn over_local(bench: &Bench, daemon: &Daemon) -> Result<Samples> {
         let mut client = join(daemon, 0, POLLING)?;
         let model = client.open(MLP_ID)?;
         let mut bound = client.bind(&model, 1)?;
-        for (loan, input) in bound.inputs.iter_mut().zip(MLP.inputs(Size::Full, 1, models::SEED)) {
+        for (loan, input) in bound
+            .inputs
+            .iter_mut()
+            .zip(MLP.inputs(Size::Full, 1, models::SEED))
+        {
             loan.bytes_mut().copy_from_slice(&input.data);
         }
         turn(bench.turn(), |number| {
@@ -78,9 +76,11 @@ fn in_process(bench: &Bench) -> Result<Samples> {
     let mut session = session()?;
     let binding = bind(&session)?;
     turn(bench.turn(), |_| {
-        let begun = Instant::now();
         let outputs = session.run_binding(&binding)?;
-        std::hint::black_box((&outputs, begun));
+        for (_, value) in &outputs {
+            let (_, numbers) = value.try_extract_tensor::<f32>()?;
+            std::hint::black_box((numbers.first().copied(), numbers.last().copied()));
+        }
         Ok(())
     })
 }

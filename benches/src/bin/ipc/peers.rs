@@ -68,7 +68,13 @@ pub(crate) fn unix_echo(bench: &Bench, bytes: usize, time: Duration) -> Result<S
 }
 
 /// The model over HTTP: the input as bytes, the output as JSON, as there is no other.
-pub(crate) fn http(bench: &Bench, daemon: &Daemon, model: &str, bytes: usize, time: Duration) -> Result<Samples> {
+pub(crate) fn http(
+    bench: &Bench,
+    daemon: &Daemon,
+    model: &str,
+    bytes: usize,
+    time: Duration,
+) -> Result<Samples> {
     let shape = (bytes / size_of::<f32>()).to_string();
     let headers = [
         ("content-type", "application/octet-stream"),

@@ -7,11 +7,11 @@ use mlos_benches::daemon::Daemon;
 use mlos_benches::histogram::{Samples, median, round};
 use mlos_benches::local::Bound;
 use mlos_benches::models;
-use mlos_benches::svg::{self, Plot, Series};
 use mlos_benches::quiet::Quiet;
-use serde_json::{Value, json};
+use mlos_benches::svg::{self, Plot, Series};
+use serde_json::json;
 
-use crate::summary::{per_mille_us, summary, table};
+use crate::summary::{Rounds, per_mille_us, table};
 use crate::{Bench, Measured, POLLING, floor, join, noop_file, peers, turn};
 
 /// 64 B, 4 KiB, 600 KiB, 16 MiB.
@@ -31,8 +31,7 @@ struct Subject<'a> {
     name: &'static str,
     bytes: usize,
     measure: Box<dyn Fn(Duration) -> Result<Samples> + 'a>,
-    samples: Samples,
-    p50_us: Vec<f64>,
+    rounds: Rounds,
 }
 
 impl<'a> Subject<'a> {
@@ -41,8 +40,7 @@ impl<'a> Subject<'a> {
             name,
             bytes,
             measure: Box::new(measure),
-            samples: Samples::default(),
-            p50_us: Vec::new(),
+            rounds: Rounds::default(),
         }
     }
 
@@ -75,25 +73,28 @@ pub(crate) fn compare(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
             let samples = quiet
                 .turn(&[daemon.id()], || (subject.measure)(bench.turn()))
                 .with_context(|| subject.label())?;
-            subject.p50_us.push(per_mille_us(&samples, 500.0));
-            subject.samples.extend(&samples);
+            subject.rounds.push(&samples);
         }
     }
     let rows: Vec<(String, &Samples)> = subjects
         .iter()
-        .map(|subject| (subject.label(), &subject.samples))
+        .map(|subject| (subject.label(), &subject.rounds.samples))
         .collect();
     eprint!("{}", table(&rows));
     plot(&subjects)?;
-    let p50 = |name, bytes| per_mille_us(samples_of(&subjects, name, bytes), 500.0);
-    let noop_us = p50(NOOP, SMALL);
+    let of = |name, bytes| rounds_of(&subjects, name, bytes);
+    let noop = of(NOOP, SMALL);
     let figures = vec![
-        noop_us,
-        per_mille_us(samples_of(&subjects, NOOP, SMALL), 999.0),
-        noop_us / p50(ICEORYX2, SMALL),
-        p50(NOOP, LARGE) / noop_us,
+        per_mille_us(&noop.samples, 500.0),
+        per_mille_us(&noop.samples, 999.0),
+        noop.ratio_to(of(ICEORYX2, SMALL)),
+        of(NOOP, LARGE).ratio_to(noop),
     ];
-    Ok((figures, details(&subjects)))
+    let details = subjects
+        .iter()
+        .map(|subject| (subject.label(), subject.rounds.details()))
+        .collect();
+    Ok((figures, details))
 }
 
 fn id(bytes: usize) -> String {
@@ -126,11 +127,11 @@ fn subjects<'a>(bench: &'a Bench, daemon: &'a Daemon) -> Vec<Subject<'a>> {
     subjects
 }
 
-fn samples_of<'a>(subjects: &'a [Subject<'_>], name: &str, bytes: usize) -> &'a Samples {
+fn rounds_of<'a>(subjects: &'a [Subject<'_>], name: &str, bytes: usize) -> &'a Rounds {
     let subject = subjects
         .iter()
         .find(|subject| subject.name == name && subject.bytes == bytes);
-    &subject.expect("it is among the subjects").samples
+    &subject.expect("it is among the subjects").rounds
 }
 
 /// A model that computes nothing, asked by a client that polls.
@@ -147,15 +148,6 @@ fn noop(bench: &Bench, daemon: &Daemon, bytes: usize, time: Duration) -> Result<
     })
 }
 
-fn details(subjects: &[Subject<'_>]) -> Value {
-    let one = |subject: &Subject<'_>| {
-        let mut value = summary(&subject.samples);
-        value["p50_us_by_round"] = json!(subject.p50_us.iter().copied().map(round).collect::<Vec<_>>());
-        (subject.label(), value)
-    };
-    subjects.iter().map(one).collect()
-}
-
 fn plot(subjects: &[Subject<'_>]) -> Result<()> {
     let wanted = |subject: &&Subject<'_>| [0, SMALL].contains(&subject.bytes);
     let series: Vec<Series<'_>> = subjects
@@ -163,7 +155,7 @@ fn plot(subjects: &[Subject<'_>]) -> Result<()> {
         .filter(wanted)
         .map(|subject| Series {
             name: subject.name,
-            samples: &subject.samples,
+            samples: &subject.rounds.samples,
         })
         .collect();
     let machine = mlos_benches::report::machine();
