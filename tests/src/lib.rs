@@ -2,7 +2,7 @@
 //!
 //! [`Daemon`] is one running `mlosd` with a [`Home`] of its own (state, models, settings), started with [`Options`];
 //! it is drained when it goes out of scope, and its log is printed when the test fails. [`Client`] is one HTTP
-//! connection to it, and [`Package`] writes models for it: affine ones for the C example plugin, or those of the zoo.
+//! connection to it, [`Local`] one over shared memory, and [`Package`] writes models for it: affine ones for the C example plugin, or those of the zoo.
 //! [`Reference`] is ONNX Runtime without us, to compare with; [`minilm()`] is a model that has learned something. [`until`] waits for what must happen, for as long as it
 //! may take and no longer.
 //!
@@ -10,7 +10,8 @@
 //! variable `MLOS_TESTS_BIN_DIR` names a folder with others to test instead, as they are.
 //!
 //! More variables change how much a run does: `MLOS_TESTS_KILLS` (200 by default),
-//! with `MLOS_TESTS_SEED` for other moments of them, and `MLOS_TESTS_CONNECTIONS` (10,000).
+//! with `MLOS_TESTS_SEED` for other moments of them, and `MLOS_TESTS_CONNECTIONS` (10,000); over shared memory
+//! `MLOS_TESTS_LOCAL_KILLS` (1,000) and `MLOS_TESTS_SCRIBBLE_SECONDS` (20).
 //!
 //! It is not a client library: it panics where anything is not as it should be, as the tests that use it would.
 
@@ -25,6 +26,7 @@ mod body;
 mod client;
 mod daemon;
 mod limits;
+mod local;
 mod minilm;
 mod package;
 mod plugin;
@@ -37,6 +39,7 @@ pub use binary::binary;
 pub use body::{json_of, request_of};
 pub use client::{Answer, Client};
 pub use daemon::{Daemon, Home, Options, first_core};
+pub use local::{Asking, Bound, Local, given};
 pub use minilm::{minilm, tokens};
 pub use package::Package;
 pub use plugin::affine_library;

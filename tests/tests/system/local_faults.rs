@@ -1,0 +1,625 @@
+//! Clients of this machine that die, stall, flood or write nonsense: each costs itself, and nobody else.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mlos_shm::control::{ClientMessage, ControlMessage, DaemonMessage, Hello, Open, socket};
+use mlos_shm::{Error, Request, Status};
+use mlos_tests::{Asking, Daemon, Local, Options, Package, count, given, until};
+use mlos_zoo::{Prng, Size, Zoo};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+
+use crate::local::{MODES, double, floats, join, slow, socket as path_of};
+
+/// The longest that an answer may take with what the tests put up to its daemon.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A client as a process of its own.
+fn process(daemon: &Daemon, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_local-client"))
+        .arg(path_of(daemon))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// What a client could leave behind in a daemon.
+#[derive(Debug, PartialEq, Eq, PartialOrd)]
+struct Held {
+    descriptors: usize,
+    segments: usize,
+}
+
+fn held(daemon: &Daemon) -> Held {
+    let proc = format!("/proc/{}", daemon.pid());
+    let maps = std::fs::read_to_string(format!("{proc}/maps")).unwrap();
+    Held {
+        descriptors: std::fs::read_dir(format!("{proc}/fd")).unwrap().count(),
+        segments: maps.lines().filter(|line| line.contains("memfd:mlos")).count(),
+    }
+}
+
+/// Waits until the daemon holds what it held before.
+#[track_caller]
+fn wait_for(daemon: &Daemon, before: &Held) {
+    let mut last = None;
+    let limit = Instant::now() + PATIENCE;
+    while last.as_ref() != Some(before) {
+        assert!(
+            Instant::now() < limit,
+            "it holds {last:?}, and {before:?} before: {}",
+            daemon.stats()
+        );
+        std::thread::park_timeout(Duration::from_millis(5));
+        last = Some(held(daemon));
+    }
+}
+
+/// Clients whose every request is answered, and right, until they are told to stop.
+fn honest(daemon: &Daemon, id: &str, clients: u16, stop: &AtomicBool) -> u64 {
+    let ask = |client: u16| {
+        let mut local = join(daemon);
+        let opened = local.open(id);
+        let mut bound = local.bind(0, &opened, &[given(&[1, 2], &[0.0])], &[8, 4]);
+        let mut round = 0_u16;
+        let mut asked = 0;
+        while !stop.load(Ordering::Relaxed) {
+            round = round.wrapping_add(1) % 4096;
+            let value = f32::from(client * 4096 + round);
+            bound.inputs[0].bytes_mut()[..4].copy_from_slice(&value.to_le_bytes());
+            let start = Instant::now();
+            local.infer(&mut bound);
+            assert_eq!(floats(bound.outputs[0].bytes())[0], 2.0 * value);
+            assert!(start.elapsed() < PATIENCE);
+            asked += 1;
+        }
+        asked
+    };
+    let ask = &ask;
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..clients).map(|client| scope.spawn(move || ask(client))).collect();
+        asking.into_iter().map(|client| client.join().unwrap()).sum()
+    })
+}
+
+/// Runs something beside honest clients, and returns how often these were answered.
+fn beside_honest<R: Send>(daemon: &Daemon, id: &str, work: impl FnOnce() -> R) -> (R, u64) {
+    let stop = AtomicBool::new(false);
+    // Stops the others when the work panics, too.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    std::thread::scope(|scope| {
+        let others = scope.spawn(|| honest(daemon, id, 2, &stop));
+        let result = {
+            let _stop = Stop(&stop);
+            work()
+        };
+        (result, others.join().unwrap())
+    })
+}
+
+/// One that comes, asks and goes, so that what a daemon takes once is taken.
+fn warm_up(daemon: &Daemon, id: &str) {
+    let mut local = join(daemon);
+    let opened = local.open(id);
+    let mut bound = local.bind(0, &opened, &[given(&[1, 2], &[1.0])], &[8, 4]);
+    local.infer(&mut bound);
+    let (_, answered) = beside_honest(daemon, id, || std::thread::park_timeout(Duration::from_millis(100)));
+    assert!(answered > 0);
+}
+
+/// What is held with no client there.
+fn at_rest(daemon: &Daemon) -> Held {
+    until("the clients are gone", || (held(daemon).segments == 0).then_some(()));
+    // Descriptors go with the memory, but not at the same moment.
+    let mut last = held(daemon);
+    let mut equal = 0;
+    while equal < 20 {
+        std::thread::park_timeout(Duration::from_millis(5));
+        let now = held(daemon);
+        equal = if now == last { equal + 1 } else { 0 };
+        last = now;
+    }
+    last
+}
+
+#[test]
+fn clients_killed_at_random_moments_leave_nothing_behind() {
+    let seed = count("MLOS_TESTS_SEED", 1) as u64;
+    let kills = count("MLOS_TESTS_LOCAL_KILLS", 1_000);
+    println!("seed {seed}, {kills} kills");
+    for (mode, kills) in [("lanes", kills - 2 * (kills / 5)), ("layer", kills / 5), ("none", kills / 5)] {
+        let daemon = Daemon::start(&Options::one_core(mode));
+        let (quick, slow) = (daemon.serve(&double("test/quick")), daemon.serve(&slow("test/slow", 300)));
+        warm_up(&daemon, &quick);
+        let (before, memory) = (at_rest(&daemon), daemon.resident_mib());
+        let mut random = Prng::new(seed, 0);
+        let ((), answered) = beside_honest(&daemon, &quick, || {
+            for kill in 0..kills {
+                let model = if kill % 2 == 0 { &quick } else { &slow };
+                let mut child = process(&daemon, &[model, "ask"]);
+                // A start takes about a millisecond, and so do the greeting and the bindings.
+                std::thread::park_timeout(Duration::from_micros(random.below(6_000)));
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+        });
+        assert!(answered > kills as u64, "{answered}");
+        wait_for(&daemon, &before);
+        let now = daemon.resident_mib();
+        assert!(now <= memory + 16, "{mode}: {now} MiB, {memory} before");
+        for class in ["realtime", "high", "normal", "batch"] {
+            assert_eq!(daemon.class(class, "queued"), 0);
+        }
+    }
+}
+
+#[test]
+fn scribblers_harm_themselves() {
+    let seed = count("MLOS_TESTS_SEED", 1) as u64;
+    let time = Duration::from_secs(count("MLOS_TESTS_SCRIBBLE_SECONDS", 20) as u64);
+    println!("seed {seed}, {time:?}");
+    for (mode, poll_us) in [("lanes", 50), ("layer", 50), ("none", 0)] {
+        let options = Options::one_core(mode).setting(&format!("local.poll_us = {poll_us}"));
+        let daemon = Daemon::start(&options);
+        let quick = daemon.serve(&double("test/quick"));
+        let models = [
+            daemon.serve(&slow("test/slow", 20)),
+            daemon.serve(&Package::zoo("zoo/digits", "1", Zoo::Digits, Size::Tiny)),
+            daemon.serve(&Package::zoo("zoo/gpt2", "1", Zoo::Gpt2, Size::Tiny)),
+        ];
+        warm_up(&daemon, &quick);
+        let (before, memory) = (at_rest(&daemon), daemon.resident_mib());
+        let ((), answered) = beside_honest(&daemon, &quick, || {
+            let mut children: Vec<Child> = (seed * 100..)
+                .zip(&models)
+                .map(|(seed, model)| process(&daemon, &[model, "scribble", &seed.to_string()]))
+                .collect();
+            std::thread::park_timeout(time / 3);
+            for child in &mut children {
+                let ended = child.try_wait().unwrap();
+                assert_eq!(ended, None, "{mode}: it is not served any more");
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+        });
+        assert!(answered > 100, "{mode}: {answered}");
+        assert!(
+            daemon.log().contains("a local client is let go"),
+            "{mode}: none was found out"
+        );
+        wait_for(&daemon, &before);
+        let now = daemon.resident_mib();
+        assert!(now <= memory + 64, "{mode}: {now} MiB, {memory} before");
+    }
+}
+
+/// It waits, and is told; it comes again, and is served.
+#[test]
+fn a_client_of_a_killed_daemon_is_told_and_comes_again() {
+    let options = Options::one_core("lanes");
+    let daemon = Daemon::start(&options);
+    let path = path_of(&daemon);
+    let id = daemon.serve(&slow("test/slow", 1_000));
+    let mut local = join(&daemon);
+    let opened = local.open(&id);
+    let rows = 60_000;
+    let _bound = local.bind(0, &opened, &[given(&[rows, 1], &[1.0])], &[rows * 4, rows * 4]);
+    let asked = local.ask(0, Asking::default());
+    until("it runs", || (daemon.model(&id, "runs") > 0).then_some(()));
+    let start = Instant::now();
+    let (home, told) = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| local.wait(asked));
+        (daemon.kill(), waiting.join().unwrap())
+    });
+    assert!(matches!(told, Err(Error::PeerGone)), "{told:?}");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(
+        Local::try_join(&path, 0, 0).is_err(),
+        "nobody listens where the daemon was"
+    );
+    // What it left lies there, and is taken over.
+    assert!(path.exists());
+    let daemon = Daemon::start_in(home, &options);
+    daemon.wait_ready(&id);
+    let mut local = join(&daemon);
+    let opened = local.open(&id);
+    let mut bound = local.bind(0, &opened, &[given(&[1, 1], &[1.0])], &[4, 4]);
+    local.infer(&mut bound);
+}
+
+/// Sends one packet, and returns what is said before the connection ends.
+fn said(daemon: &Daemon, packet: &[u8]) -> Option<DaemonMessage> {
+    let socket = socket::connect(&path_of(daemon)).unwrap();
+    let _ = socket::send(&socket, packet, &[]);
+    last_words(&socket)
+}
+
+#[track_caller]
+fn last_words(socket: &OwnedFd) -> Option<DaemonMessage> {
+    let mut last = None;
+    let end = until("the end of the connection", || match socket::receive(socket) {
+        Ok(socket::Received::Packet(packet)) => {
+            last = DaemonMessage::decode(&packet.bytes, packet.fds.len()).ok();
+            None
+        }
+        Ok(socket::Received::Closed) | Err(Error::PeerGone) => Some(Ok(())),
+        Ok(socket::Received::Nothing) => None,
+        Err(other) => Some(Err(other)),
+    });
+    end.unwrap();
+    last
+}
+
+fn hello() -> Vec<u8> {
+    let hello = Hello {
+        features: 0,
+        slots: 0,
+        arena_bytes: 0,
+        name: "tests".to_owned(),
+    };
+    ClientMessage::Hello(hello).encode().unwrap()
+}
+
+#[track_caller]
+fn refusal(message: Option<DaemonMessage>) -> (Status, String) {
+    match message {
+        Some(DaemonMessage::Refused(refused)) => (refused.status(), refused.text),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn another_version_is_told_which_are_spoken() {
+    let daemon = Daemon::start(&Options::default());
+    let _first = join(&daemon);
+    for (min, max) in [(2_u16, 9_u16), (0, 0), (u16::MAX, u16::MAX), (5, 4)] {
+        let mut packet = hello();
+        packet[4..6].copy_from_slice(&min.to_le_bytes());
+        packet[6..8].copy_from_slice(&max.to_le_bytes());
+        let (status, text) = refusal(said(&daemon, &packet));
+        assert_eq!(status, Status::Unsupported, "{text}");
+        let speaks = format!("speaks versions {min} to {max} of the local protocol, we 1");
+        assert!(text.contains(&speaks), "{text}");
+    }
+    // One that speaks ours and later ones is served.
+    let mut packet = hello();
+    packet[6..8].copy_from_slice(&7_u16.to_le_bytes());
+    let socket = socket::connect(&path_of(&daemon)).unwrap();
+    socket::send(&socket, &packet, &[]).unwrap();
+    let answer = until("the welcome", || match socket::receive(&socket).unwrap() {
+        socket::Received::Packet(packet) => Some(packet),
+        _ => None,
+    });
+    let welcome = DaemonMessage::decode(&answer.bytes, answer.fds.len()).unwrap();
+    assert!(matches!(welcome, DaemonMessage::Welcome(_)), "{welcome:?}");
+}
+
+#[test]
+fn packets_that_are_none_end_their_connection_only() {
+    let daemon = Daemon::start(&Options::default());
+    let id = daemon.serve(&double("test/double"));
+    warm_up(&daemon, &id);
+    let before = at_rest(&daemon);
+    let mut random = Prng::new(7, 0);
+    let open = Open {
+        token: 1,
+        model: id.clone(),
+        component: None,
+    };
+    let mut packets = vec![
+        vec![0],
+        vec![0; 15],
+        vec![0; 16],
+        vec![0xff; 64],
+        vec![0x4d; 60_000],
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        hello()[..hello().len() - 1].to_vec(),
+        [hello(), vec![0]].concat(),
+        ClientMessage::Open(open).encode().unwrap(),
+    ];
+    packets.extend((0..500).map(|_| {
+        let mut packet = hello();
+        let at = random.below(packet.len() as u64) as usize;
+        packet[at] ^= 1 << random.below(8);
+        packet
+    }));
+    let (welcomed, answered) = beside_honest(&daemon, &id, || {
+        let welcomes = packets.iter().filter(|packet| {
+            let socket = socket::connect(&path_of(&daemon)).unwrap();
+            let _ = socket::send(&socket, packet, &[]);
+            until("an answer", || match socket::receive(&socket) {
+                Ok(socket::Received::Nothing) => None,
+                Ok(socket::Received::Packet(packet)) => {
+                    Some(DaemonMessage::decode(&packet.bytes, packet.fds.len()))
+                }
+                other => panic!("{other:?}"),
+            })
+            .is_ok_and(|message| match message {
+                DaemonMessage::Welcome(_) => true,
+                DaemonMessage::Refused(refused) => {
+                    assert!(refused.text.len() > 10);
+                    false
+                }
+                DaemonMessage::Opened(_) => panic!("it was not greeted"),
+            })
+        });
+        welcomes.count()
+    });
+    // In the name, and in some numbers, any bits will do.
+    assert!(welcomed > 0 && welcomed < packets.len() - 100, "{welcomed}");
+    assert!(answered > 0);
+    wait_for(&daemon, &before);
+}
+
+#[test]
+fn descriptors_that_nobody_asked_for_are_closed() {
+    let daemon = Daemon::start(&Options::default());
+    let id = daemon.serve(&double("test/double"));
+    warm_up(&daemon, &id);
+    let before = at_rest(&daemon);
+    let file = std::fs::File::open("/dev/null").unwrap();
+    for descriptors in [1, 4, 5, 64, 253] {
+        let fds = vec![file.as_fd(); descriptors];
+        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
+        let socket = socket::connect(&path_of(&daemon)).unwrap();
+        let packet = hello();
+        let packet = [IoSlice::new(&packet)];
+        rustix::net::sendmsg(&socket, &packet, &mut ancillary, SendFlags::empty()).unwrap();
+        let (_, text) = refusal(last_words(&socket));
+        assert!(text.contains("descriptors"), "{text}");
+    }
+    wait_for(&daemon, &before);
+}
+
+#[test]
+fn who_does_not_greet_is_let_go() {
+    let daemon = Daemon::start(&Options::default());
+    let id = daemon.serve(&double("test/double"));
+    warm_up(&daemon, &id);
+    let before = at_rest(&daemon);
+    let silent: Vec<OwnedFd> = (0..50)
+        .map(|_| socket::connect(&path_of(&daemon)).unwrap())
+        .collect();
+    let start = Instant::now();
+    let ((), answered) = beside_honest(&daemon, &id, || {
+        for socket in &silent {
+            let (status, text) = refusal(last_words(socket));
+            assert_eq!(status, Status::DeadlineMiss, "{text}");
+            assert!(text.contains("greet"), "{text}");
+        }
+    });
+    assert!(answered > 0);
+    let took = start.elapsed();
+    assert!(took > Duration::from_secs(4) && took < PATIENCE, "{took:?}");
+    wait_for(&daemon, &before);
+}
+
+#[test]
+fn arenas_have_their_limits() {
+    let options = Options::default()
+        .setting("local.arena_mib_max = 32")
+        .setting("local.arenas_mib_max = 80");
+    let daemon = Daemon::start(&options);
+    let path = path_of(&daemon);
+    let mib = |mib: u64| mib << 20;
+    let first = until("the local socket", || Local::try_join(&path, 0, mib(32)).ok());
+    let refused = |arena_bytes| match Local::try_join(&path, 0, arena_bytes) {
+        Err(Error::Refused { status, text }) => (status, text),
+        other => panic!("{other:?}"),
+    };
+    let (status, text) = refused(mib(33));
+    assert_eq!(status, Status::TooLarge, "{text}");
+    assert!(text.contains("33554432"), "{text}");
+    assert_eq!(refused(u64::MAX).0, Status::TooLarge);
+    let _second = Local::try_join(&path, 0, mib(32)).unwrap();
+    let (status, text) = refused(mib(32));
+    assert_eq!(status, Status::Overloaded, "{text}");
+    assert!(text.contains(&mib(80).to_string()), "{text}");
+    let third = Local::try_join(&path, 0, mib(16)).unwrap();
+    drop(first);
+    until("there is room again", || Local::try_join(&path, 0, mib(32)).ok());
+
+    // Its own arena is the client's to divide.
+    let _half = third.side.arena.loan(9 << 20).unwrap();
+    let refused = third.side.arena.loan(9 << 20);
+    assert!(
+        matches!(refused, Err(Error::ArenaExhausted { free, .. }) if free == mib(7)),
+        "{refused:?}"
+    );
+    // What lies outside of it is refused by the daemon, whatever the client's library would have said.
+    for (slots, expected) in [(3, Status::InvalidArgument), (1, Status::InvalidArgument)] {
+        match Local::try_join(&path, slots, mib(1)) {
+            Err(Error::Refused { status, text }) => assert_eq!(status, expected, "{text}"),
+            other => panic!("{slots} slots: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn clients_have_their_limit() {
+    let daemon = Daemon::start(&Options::default().setting("local.clients_max = 3"));
+    let path = path_of(&daemon);
+    let mut clients: Vec<Local> = (0..3).map(|_| join(&daemon)).collect();
+    match Local::try_join(&path, 0, 0) {
+        Err(Error::Refused { status, text }) => {
+            assert_eq!(status, Status::Overloaded);
+            assert!(text.contains("3 clients"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+    clients.pop();
+    join(&daemon);
+}
+
+/// More than was agreed on: what was asked is cancelled, and who asked is let go of.
+#[test]
+fn a_flood_ends_its_client_only() {
+    for mode in MODES {
+        let daemon = Daemon::start(&Options::one_core(mode));
+        let (quick, slow) = (daemon.serve(&double("test/quick")), daemon.serve(&slow("test/slow", 1_000)));
+        warm_up(&daemon, &quick);
+        let before = at_rest(&daemon);
+        let ((), answered) = beside_honest(&daemon, &quick, || {
+            // Too many in flight.
+            let mut local = Local::try_join(&path_of(&daemon), 4, 0).unwrap();
+            let opened = local.open(&slow);
+            let bounds: Vec<_> = (0..9)
+                .map(|number| local.bind(number, &opened, &[given(&[2_000, 1], &[1.0])], &[8_000, 8_000]))
+                .collect();
+            for bound in &bounds {
+                local.ask(bound.number, Asking::default());
+                if local.side.bell.is_daemon_gone() {
+                    break;
+                }
+            }
+            let end = (0..9).find_map(|_| local.next(PATIENCE).err());
+            assert!(matches!(end, Some(Error::PeerGone)), "{mode}: {end:?}");
+
+            // Answers that are not read.
+            let mut local = Local::try_join(&path_of(&daemon), 4, 0).unwrap();
+            let opened = local.open(&quick);
+            let _bound = local.bind(0, &opened, &[given(&[1, 1], &[1.0])], &[4, 4]);
+            let limit = Instant::now() + PATIENCE;
+            while !local.side.bell.is_daemon_gone() {
+                assert!(Instant::now() < limit, "{mode}: it is not let go");
+                let _ = local.side.requests.push(Request::infer(1, 0));
+                let _ = local.side.bell.ring();
+            }
+        });
+        assert!(answered > 0);
+        let log = daemon.log();
+        assert!(log.contains("more requests in flight than its ring has slots"), "{log}");
+        wait_for(&daemon, &before);
+    }
+}
+
+/// Questions on the socket whose answers nobody reads.
+#[test]
+fn a_flood_of_questions_keeps_nobody_waiting() {
+    let daemon = Daemon::start(&Options::one_core("none"));
+    let id = daemon.serve(&double("test/double"));
+    warm_up(&daemon, &id);
+    let before = at_rest(&daemon);
+    let open = ClientMessage::Open(Open {
+        token: 1,
+        model: "x".repeat(1_000),
+        component: None,
+    });
+    let open = open.encode().unwrap();
+    let ((), answered) = beside_honest(&daemon, &id, || {
+        let flooding = Local::try_join(&path_of(&daemon), 2, 4096).unwrap();
+        let mut sent = 0;
+        for _ in 0..200_000 {
+            match socket::send(&flooding.control, &open, &[]) {
+                Ok(true) => sent += 1,
+                Ok(false) => {}
+                Err(_) => break,
+            }
+        }
+        assert!(sent > 100, "{sent}");
+        // Whoever comes now is served, and asks and is answered.
+        warm_up(&daemon, &id);
+    });
+    assert!(answered > 0);
+    wait_for(&daemon, &before);
+}
+
+#[test]
+fn ten_thousand_come_and_go() {
+    let cycles = count("MLOS_TESTS_CONNECTIONS", 10_000);
+    let daemon = Daemon::start(&Options::default());
+    let id = daemon.serve(&double("test/double"));
+    warm_up(&daemon, &id);
+    let (before, memory) = (at_rest(&daemon), daemon.resident_mib());
+    let path = path_of(&daemon);
+    let ((), answered) = beside_honest(&daemon, &id, || {
+        for cycle in 0..cycles {
+            let mut local = Local::try_join(&path, 0, 0).unwrap();
+            match cycle % 4 {
+                // Some go without a word, some while they are answered.
+                0 => {}
+                1 => drop(local.open(&id)),
+                which => {
+                    let opened = local.open(&id);
+                    let mut bound = local.bind(0, &opened, &[given(&[1, 2], &[1.0])], &[8, 4]);
+                    match which {
+                        2 => drop(local.infer(&mut bound)),
+                        _ => drop(local.ask(0, Asking::default())),
+                    }
+                }
+            }
+        }
+    });
+    assert!(answered > 0);
+    wait_for(&daemon, &before);
+    let now = daemon.resident_mib();
+    assert!(now <= memory + 16, "{now} MiB, {memory} before");
+}
+
+/// A process that is stopped holds what it holds, and nobody up.
+#[test]
+fn a_client_that_stalls_keeps_nobody_waiting() {
+    let daemon = Daemon::start(&Options::one_core("lanes"));
+    let id = daemon.serve(&double("test/double"));
+    warm_up(&daemon, &id);
+    let before = at_rest(&daemon);
+    let mut children: Vec<Child> = (0..4).map(|_| process(&daemon, &[&id, "ask"])).collect();
+    until("they ask", || (daemon.model(&id, "runs") > 1_000).then_some(()));
+    let signal = |child: &Child, signal| {
+        let pid = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    };
+    for child in &children {
+        signal(child, rustix::process::Signal::STOP);
+    }
+    warm_up(&daemon, &id);
+    for child in &children {
+        signal(child, rustix::process::Signal::CONT);
+    }
+    for child in &mut children {
+        assert_eq!(child.try_wait().unwrap(), None, "it goes on where it was");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    wait_for(&daemon, &before);
+}
+
+/// 64 clients that were served and now say nothing cost no processor time at all.
+#[test]
+fn an_idle_daemon_with_64_clients_uses_no_processor() {
+    let daemon = Daemon::start(&Options::default());
+    let id = daemon.serve(&double("test/double"));
+    let mut clients: Vec<Local> = (0..64).map(|_| join(&daemon)).collect();
+    for local in &mut clients {
+        let opened = local.open(&id);
+        let mut bound = local.bind(0, &opened, &[given(&[1, 1], &[1.0])], &[4, 4]);
+        local.infer(&mut bound);
+    }
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+        let after_name = stat.rsplit_once(") ").unwrap().1;
+        let fields: Vec<&str> = after_name.split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    // The core stays awake for a moment, and the health check that started the daemon may still be going.
+    std::thread::park_timeout(Duration::from_millis(500));
+    let before = ticks();
+    std::thread::park_timeout(Duration::from_secs(2));
+    let used = ticks() - before;
+    // A tick is ten milliseconds: half a percent of that time.
+    assert!(used <= 1, "{used} ticks in two seconds");
+}
