@@ -10,6 +10,7 @@
 
 mod asleep;
 mod beside;
+mod drawing;
 mod floor;
 mod idle;
 mod mlp;

@@ -8,11 +8,11 @@ use mlos_benches::histogram::{Samples, median, round};
 use mlos_benches::local::Bound;
 use mlos_benches::models;
 use mlos_benches::quiet::Quiet;
-use mlos_benches::svg::{self, Plot, Series};
+use mlos_benches::svg::Series;
 use serde_json::json;
 
 use crate::summary::{Rounds, per_mille_us, table};
-use crate::{Bench, Measured, POLLING, floor, join, noop_file, peers, turn};
+use crate::{Bench, Measured, POLLING, drawing, floor, join, noop_file, peers, turn};
 
 /// 64 B, 4 KiB, 600 KiB, 16 MiB.
 const SIZES: [usize; 4] = [64, 4 << 10, 600 << 10, 16 << 20];
@@ -81,7 +81,7 @@ pub(crate) fn compare(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
         .map(|subject| (subject.label(), &subject.rounds.samples))
         .collect();
     eprint!("{}", table(&rows));
-    plot(&subjects)?;
+    plot(&subjects, &rows)?;
     let of = |name, bytes| rounds_of(&subjects, name, bytes);
     let noop = of(NOOP, SMALL);
     let figures = vec![
@@ -148,25 +148,18 @@ fn noop(bench: &Bench, daemon: &Daemon, bytes: usize, time: Duration) -> Result<
     })
 }
 
-fn plot(subjects: &[Subject<'_>]) -> Result<()> {
-    let wanted = |subject: &&Subject<'_>| [0, SMALL].contains(&subject.bytes);
+fn plot(subjects: &[Subject<'_>], rows: &[(String, &Samples)]) -> Result<()> {
+    let is_small = |subject: &&Subject<'_>| [0, SMALL].contains(&subject.bytes);
     let series: Vec<Series<'_>> = subjects
         .iter()
-        .filter(wanted)
+        .filter(is_small)
         .map(|subject| Series {
             name: subject.name,
             samples: &subject.rounds.samples,
         })
         .collect();
-    let machine = mlos_benches::report::machine();
-    let svg = svg::draw(&Plot {
-        title: "Round trips of 64 bytes between two processes",
-        subtitle: "one client at a time, in alternating turns; server on core 0, client on core 1",
-        machine: machine["cpu"].as_str().unwrap_or("unknown processor"),
-        series: &series,
-    });
     let path = models::target_dir().join("bench/ipc_latency.svg");
-    std::fs::write(&path, svg)?;
+    std::fs::write(&path, drawing::draw(&series, rows))?;
     eprintln!("  {}", path.display());
     Ok(())
 }

@@ -70,7 +70,8 @@ pub(crate) fn table(rows: &[(String, &Samples)]) -> String {
     report::table(&["us", "p50", "p99", "p99.9", "max", "n"], &rows)
 }
 
-fn row(name: &str, samples: &Samples) -> Vec<String> {
+/// A row of it.
+pub(crate) fn row(name: &str, samples: &Samples) -> Vec<String> {
     let sorted = samples.sorted();
     let mut cells = vec![name.to_owned()];
     cells.extend(
