@@ -7,6 +7,7 @@ use mlos_shm::ArenaStats;
 
 use crate::connection::Connection;
 use crate::driver::Driver;
+use crate::flights::Flights;
 use crate::model::Model;
 use crate::pending::{Finished, Pending};
 use crate::{Error, Options};
@@ -63,32 +64,43 @@ impl Client {
     /// the list is empty.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] when none was answered in the client's timeout: all are still in the list.
-    /// [`Error::OtherConnection`] when one is another client's.
+    /// As [`wait_first`](Self::wait_first).
     pub fn wait_any(&self, pendings: &mut Vec<Pending>) -> Result<Option<Finished>, Error> {
-        if !pendings.iter().all(|pending| self.owns(pending)) {
+        let first = self.wait_first(pendings.iter())?;
+        Ok(first.map(|at| pendings.remove(at).wait()))
+    }
+
+    /// Waits until any of these requests is answered, and says which: a wait for that one does not wait. `None` when
+    /// there are none.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] when none was answered in the client's timeout: all go on.
+    /// [`Error::OtherConnection`] when one is another client's.
+    pub fn wait_first<'a>(
+        &self,
+        pendings: impl Iterator<Item = &'a Pending> + Clone,
+    ) -> Result<Option<usize>, Error> {
+        if !pendings.clone().all(|pending| self.owns(pending)) {
             return Err(Error::OtherConnection);
         }
-        if pendings.is_empty() {
+        if pendings.clone().next().is_none() {
             return Ok(None);
         }
         let connection = &self.connection;
-        let waited = connection.with(|core| {
-            let any = |flights: &crate::flights::Flights| {
-                pendings
-                    .iter()
-                    .position(|pending| pending.id().is_none_or(|id| flights.has_landed(id)))
-            };
-            let waited = connection.wait(core, connection.timeout, |flights| any(flights).is_some());
-            any(&core.flights).ok_or(waited)
-        });
-        let at = match waited {
-            Ok(at) => at,
-            // None will be answered any more: each says so itself.
-            Err(Err(Error::Gone { .. })) => 0,
-            Err(waited) => return waited.map(|()| None),
+        let first = |flights: &Flights| {
+            let is_done = |pending: &Pending| pending.id().is_none_or(|id| flights.has_landed(id));
+            pendings.clone().position(is_done)
         };
-        Ok(Some(pendings.remove(at).wait()))
+        connection.with(|core| {
+            let is_done = |flights: &Flights| first(flights).is_some();
+            let waited = connection.wait(core, connection.timeout, is_done);
+            match (first(&core.flights), waited) {
+                (Some(at), _) => Ok(Some(at)),
+                // None will be answered any more: each says so itself.
+                (None, Err(Error::Gone { .. })) => Ok(Some(0)),
+                (None, waited) => waited.map(|()| None),
+            }
+        })
     }
 
     fn owns(&self, pending: &Pending) -> bool {
