@@ -169,9 +169,13 @@ fn tensor(
 /// An input has the bytes of its shape, an output at least; strings at least their lengths.
 fn shape_fits(shape: &Shape, dtype: DType, got: u64, what: Place) -> Result<(), FrameProblem> {
     let overflow = || FrameProblem::ShapeOverflow { what };
-    let elements = shape.elements().map_err(|_| overflow())? as u64;
-    let element_bytes = dtype.size_bytes().map_or(STRING_LEN_BYTES, |bytes| bytes as u64);
-    let needed = elements.checked_mul(element_bytes).ok_or_else(overflow)?;
+    let needed = match dtype {
+        DType::String => {
+            let elements = shape.elements().map_err(|_| overflow())? as u64;
+            elements.checked_mul(STRING_LEN_BYTES).ok_or_else(overflow)?
+        }
+        _ => shape.byte_len(dtype).map_err(|_| overflow())? as u64,
+    };
     let exactly = matches!(what, Place::Input(_)) && dtype != DType::String;
     if needed > got || (exactly && needed != got) {
         return Err(FrameProblem::ShapeBytes { what, needed, got });
