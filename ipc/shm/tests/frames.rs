@@ -218,15 +218,7 @@ fn whatever_is_wrong_with_a_frame_is_found() {
                 got: 64,
             },
         ),
-        (
-            OUTPUT + DIMS,
-            1 << 46,
-            P::ShapeBytes {
-                what: output,
-                needed: 1 << 49,
-                got: 64,
-            },
-        ),
+        (OUTPUT + DIMS, 1 << 46, P::ShapeOverflow { what: output }),
         (
             STRINGS + DIMS,
             11,
