@@ -5,15 +5,16 @@ use mlos_benches::daemon::Daemon;
 use mlos_benches::histogram::Samples;
 use mlos_benches::models;
 use mlos_benches::quiet::Quiet;
+use mlos_client::{Options, Terms};
 use mlos_plugin_host::{HostConfig, Plugins};
 use mlos_plugin_onnx::OnnxPlugin;
-use mlos_zoo::{Size, Zoo};
+use mlos_zoo::{Input, Size, Zoo};
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{IoBinding, Session};
 use serde_json::json;
 
 use crate::summary::{Rounds, table};
-use crate::{Bench, Measured, POLLING, join, pinned, turn};
+use crate::{Bench, Measured, POLLING, pinned, turn};
 
 /// Some 5 us in ONNX Runtime.
 pub(crate) const MLP: Zoo = Zoo::MLP_SMALL;
@@ -44,25 +45,24 @@ pub(crate) fn over_in_process(bench: &Bench, quiet: &Quiet) -> Result<Measured> 
 
 fn over_local(bench: &Bench, daemon: &Daemon) -> Result<Samples> {
     bench.as_client(|| {
-        let mut client = join(daemon, 0, POLLING)?;
-        let model = client.open(MLP_ID)?;
-        let mut bound = client.bind(&model, 1)?;
-        for (loan, input) in bound
-            .inputs
-            .iter_mut()
-            .zip(MLP.inputs(Size::Full, 1, models::SEED))
-        {
-            loan.bytes_mut().copy_from_slice(&input.data);
+        let client = Options::default().spin(POLLING).connect(daemon.local())?;
+        let mut bound = client.open(MLP_ID)?.request().rows(1).bind()?;
+        for (at, input) in MLP.inputs(Size::Full, 1, models::SEED).iter().enumerate() {
+            bound.input_at_mut::<f32>(at)?.copy_from_slice(&numbers(input));
         }
-        turn(bench.turn(), |number| {
-            // The ends of the input stay what they are: bytes that make denormal numbers would make it slower.
-            client.send(bound.request(number, 0))?;
-            let answer = client.answer()?;
-            client.check(&bound, &answer)?;
-            std::hint::black_box(bound.read_ends());
+        let terms = Terms::default();
+        turn(bench.turn(), |_| {
+            let outputs = bound.infer(&terms)?;
+            let numbers = outputs.at::<f32>(0)?;
+            std::hint::black_box((numbers.first().copied(), numbers.last().copied()));
             Ok(())
         })
     })
+}
+
+fn numbers(input: &Input) -> Vec<f32> {
+    let words = input.data.as_chunks().0;
+    words.iter().map(|word| f32::from_le_bytes(*word)).collect()
 }
 
 /// Inputs and outputs bound once.
@@ -88,14 +88,7 @@ fn in_process(bench: &Bench) -> Result<Samples> {
 fn bind(session: &Session) -> Result<IoBinding> {
     let mut binding = session.create_binding()?;
     for input in MLP.inputs(Size::Full, 1, models::SEED) {
-        let numbers: Vec<f32> = input
-            .data
-            .as_chunks()
-            .0
-            .iter()
-            .map(|word| f32::from_le_bytes(*word))
-            .collect();
-        let value = ort::value::Tensor::from_array((input.shape.clone(), numbers))?;
+        let value = ort::value::Tensor::from_array((input.shape.clone(), numbers(&input)))?;
         binding.bind_input(input.name.as_str(), &value)?;
     }
     for output in session.outputs() {

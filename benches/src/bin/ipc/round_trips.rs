@@ -9,6 +9,7 @@ use mlos_benches::local::Bound;
 use mlos_benches::models;
 use mlos_benches::quiet::Quiet;
 use mlos_benches::svg::Series;
+use mlos_client::{Options, Terms};
 use serde_json::json;
 
 use crate::summary::{Rounds, per_mille_us, table};
@@ -21,6 +22,7 @@ const LARGE: usize = SIZES[3];
 /// HTTP answers in JSON, whose length is no longer that of the tensor. It shows what it shows at the smaller sizes.
 const HTTP_BYTES_MAX: usize = 600 << 10;
 const NOOP: &str = "mlos no-op";
+const BARE: &str = "mlos no-op by hand";
 const ICEORYX2: &str = "iceoryx2";
 
 /// Requests in flight.
@@ -118,6 +120,11 @@ fn subjects<'a>(bench: &'a Bench, daemon: &'a Daemon) -> Vec<Subject<'a>> {
         subjects.push(Subject::new("Unix-socket echo", bytes, move |time| {
             peers::unix_echo(bench, bytes, time)
         }));
+        if bytes == SMALL {
+            subjects.push(Subject::new(BARE, bytes, move |time| {
+                bare(bench, daemon, bytes, time)
+            }));
+        }
         if bytes <= HTTP_BYTES_MAX {
             subjects.push(Subject::new("mlos HTTP", bytes, move |time| {
                 peers::http(bench, daemon, &id(bytes), bytes, time)
@@ -134,8 +141,26 @@ fn rounds_of<'a>(subjects: &'a [Subject<'_>], name: &str, bytes: usize) -> &'a R
     &subject.expect("it is among the subjects").rounds
 }
 
-/// A model that computes nothing, asked by a client that polls.
+/// A model that computes nothing, asked through our client, which polls.
 fn noop(bench: &Bench, daemon: &Daemon, bytes: usize, time: Duration) -> Result<Samples> {
+    bench.as_client(|| {
+        let client = Options::default().spin(POLLING).connect(daemon.local())?;
+        let mut bound = client.open(&id(bytes))?.request().bind()?;
+        let terms = Terms::default();
+        turn(time, |number| {
+            if let [first, .., last] = bound.input_at_mut::<f32>(0)? {
+                (*first, *last) = (number as f32, number as f32);
+            }
+            let outputs = bound.infer(&terms)?;
+            let numbers = outputs.at::<f32>(0)?;
+            std::hint::black_box((numbers.first().copied(), numbers.last().copied()));
+            Ok(())
+        })
+    })
+}
+
+/// The same by hand: what our client adds to the rings.
+fn bare(bench: &Bench, daemon: &Daemon, bytes: usize, time: Duration) -> Result<Samples> {
     bench.as_client(|| {
         let mut client = join(daemon, 0, POLLING)?;
         let model = client.open(&id(bytes))?;
@@ -153,6 +178,7 @@ fn plot(subjects: &[Subject<'_>], rows: &[(String, &Samples)]) -> Result<()> {
     let series: Vec<Series<'_>> = subjects
         .iter()
         .filter(is_small)
+        .filter(|subject| subject.name != BARE)
         .map(|subject| Series {
             name: subject.name,
             samples: &subject.rounds.samples,
