@@ -158,7 +158,13 @@ impl Local {
         room: &[usize],
     ) -> Result<Bound, (Status, String)> {
         let mut bound = self.lay_out(number, opened, inputs, room).map_err(refused)?;
-        let request = Request::bind(0, number, opened.handle, bound.frame.offset(), bound.frame.bytes());
+        let request = Request::bind(
+            0,
+            number,
+            opened.handle,
+            bound.frame.offset(),
+            bound.frame.bytes(),
+        );
         let id = self.push(request);
         let response = self.wait(id).map_err(refused)?;
         match response.status {

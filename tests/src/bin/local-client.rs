@@ -122,7 +122,13 @@ fn request(random: &mut Prng, bounds: &[Bound]) -> Request {
     let (offset, bytes) = (bound.frame.offset(), bound.frame.bytes());
     match random.below(10) {
         0 => Request::bind(id, number, bound.frame.handle, offset, bytes),
-        1 => Request::bind(id, random.bits() as u32, random.bits() as u32, random.bits(), random.bits() as u32),
+        1 => Request::bind(
+            id,
+            random.bits() as u32,
+            random.bits() as u32,
+            random.bits(),
+            random.bits() as u32,
+        ),
         2 => Request::unbind(id, number),
         3 => Request::cancel(id),
         4 => Request {
@@ -141,7 +147,9 @@ fn rings_of_this_process(local: &Local) -> Result<File, Error> {
     let arena = std::os::unix::fs::MetadataExt::ino(&File::from(arena).metadata()?);
     for entry in std::fs::read_dir("/proc/self/fd")? {
         let path = entry?.path();
-        let Ok(target) = std::fs::read_link(&path) else { continue };
+        let Ok(target) = std::fs::read_link(&path) else {
+            continue;
+        };
         if !target.to_string_lossy().contains("memfd:mlos") {
             continue;
         }

@@ -208,10 +208,7 @@ fn shapes_that_only_the_call_knows() {
         let doubled: Vec<f32> = floats(&input.data).iter().map(|x| 2.0 * x).collect();
         assert_eq!(floats(&local.output(&bound, 0)), doubled);
         let sums = doubled.chunks(columns).map(|row| row.iter().sum());
-        assert_eq!(
-            floats(&local.output(&bound, 1)),
-            sums.collect::<Vec<f32>>()
-        );
+        assert_eq!(floats(&local.output(&bound, 1)), sums.collect::<Vec<f32>>());
     }
     let input = given(&[4, 4], &[1.0]);
     let mut small = local.bind(0, &opened, &[input], &[60, ROOM]);
@@ -303,10 +300,7 @@ fn a_deadline_that_cannot_be_met_is_rejected_or_degraded() {
         };
         let response = local.try_infer(&mut bound, in_time).unwrap();
         assert_eq!(response.class, 2);
-        assert!(
-            response.compute_ns >= 20_000_000,
-            "{mode}: {response:?}"
-        );
+        assert!(response.compute_ns >= 20_000_000, "{mode}: {response:?}");
         assert_eq!(floats(&local.output(&bound, 0)), [2.0]);
     }
 }
@@ -342,12 +336,23 @@ fn what_runs_and_what_waits_is_cancelled() {
     // Without preemption a core hears of nothing before the end of what runs.
     for mode in ["lanes", "layer"] {
         let daemon = Daemon::start(&Options::one_core(mode));
-        let id = daemon.serve(&Package::affine("test/slow", "1", "a 2\nbusy_us 1000\nrows_independent 0"));
+        let id = daemon.serve(&Package::affine(
+            "test/slow",
+            "1",
+            "a 2\nbusy_us 1000\nrows_independent 0",
+        ));
         let mut local = join(&daemon);
         let opened = local.open(&id);
         // A minute of work each, if they ran to their ends; the second waits behind the first.
         let bounds: Vec<_> = (0..2)
-            .map(|number| local.bind(number, &opened, &[given(&[60_000, 1], &[1.0])], &[240_000, 240_000]))
+            .map(|number| {
+                local.bind(
+                    number,
+                    &opened,
+                    &[given(&[60_000, 1], &[1.0])],
+                    &[240_000, 240_000],
+                )
+            })
             .collect();
         let ids: Vec<u64> = bounds
             .iter()
@@ -402,7 +407,10 @@ fn many_are_in_flight_and_each_has_its_own_answer() {
 fn answers_come_in_the_order_of_their_ends() {
     for mode in ["lanes", "layer"] {
         let daemon = Daemon::start(&Options::one_core(mode));
-        let (long, quick) = (daemon.serve(&slow("test/long", 1_000)), daemon.serve(&double("test/quick")));
+        let (long, quick) = (
+            daemon.serve(&slow("test/long", 1_000)),
+            daemon.serve(&double("test/quick")),
+        );
         let mut local = join(&daemon);
         let (long, quick) = (local.open(&long), local.open(&quick));
         let rows = 3_000;
@@ -434,7 +442,13 @@ fn answers_come_in_the_order_of_their_ends() {
 fn several_models_over_one_connection() {
     let daemon = Daemon::start(&Options::default());
     let ids: Vec<String> = (1..=5)
-        .map(|by| daemon.serve(&Package::affine(&format!("test/by-{by}"), "1", &format!("a {by}"))))
+        .map(|by| {
+            daemon.serve(&Package::affine(
+                &format!("test/by-{by}"),
+                "1",
+                &format!("a {by}"),
+            ))
+        })
         .collect();
     let mut local = join(&daemon);
     let opened: Vec<Opened> = ids.iter().map(|id| local.open(id)).collect();
@@ -506,10 +520,17 @@ fn a_binding_need_not_be_waited_for() {
             .unwrap();
         let (offset, bytes) = (bound.frame.offset(), bound.frame.bytes());
         let bind = Request::bind(0, 1, opened.handle, offset, bytes);
-        let ids = [local.push(bind), local.ask(1, Asking::default()), local.push(Request::unbind(0, 1))];
+        let ids = [
+            local.push(bind),
+            local.ask(1, Asking::default()),
+            local.push(Request::unbind(0, 1)),
+        ];
         let statuses = ids.map(|id| local.wait(id).unwrap().status);
         assert_eq!(statuses[..2], [Status::Ok, Status::Ok]);
-        assert!(matches!(statuses[2], Status::Ok | Status::Conflict), "{statuses:?}");
+        assert!(
+            matches!(statuses[2], Status::Ok | Status::Conflict),
+            "{statuses:?}"
+        );
         assert_eq!(floats(bound.outputs[0].bytes()), [2.0 * value]);
     }
 }
@@ -527,7 +548,10 @@ fn a_model_changes_and_goes_under_its_bindings() {
         let mut local = join(&daemon);
         let (any, first) = (local.open("test/factor"), local.open("test/factor@1"));
         let input = || [given(&[1, 1], &[1.0])];
-        let (mut any, mut first) = (local.bind(0, &any, &input(), &[4, 4]), local.bind(1, &first, &input(), &[4, 4]));
+        let (mut any, mut first) = (
+            local.bind(0, &any, &input(), &[4, 4]),
+            local.bind(1, &first, &input(), &[4, 4]),
+        );
         let product = |local: &mut Local, bound: &mut mlos_tests::Bound| {
             let result = local.try_infer(bound, Asking::default());
             result.map(|_| floats(bound.outputs[0].bytes())[0])
@@ -535,9 +559,17 @@ fn a_model_changes_and_goes_under_its_bindings() {
         assert_eq!(product(&mut local, &mut any), Ok(2.0));
         daemon.serve(&factor("2", 3));
         assert_eq!(product(&mut local, &mut any), Ok(3.0), "{mode}: replaced");
-        assert_eq!(product(&mut local, &mut first), Ok(2.0), "{mode}: the version that was named");
+        assert_eq!(
+            product(&mut local, &mut first),
+            Ok(2.0),
+            "{mode}: the version that was named"
+        );
         daemon.client().delete("/models/test/factor@2").expect(200);
-        assert_eq!(product(&mut local, &mut any), Ok(2.0), "{mode}: the one before it");
+        assert_eq!(
+            product(&mut local, &mut any),
+            Ok(2.0),
+            "{mode}: the one before it"
+        );
         daemon.client().delete("/models/test/factor").expect(200);
         for bound in [&mut any, &mut first] {
             let (status, text) = product(&mut local, bound).unwrap_err();
@@ -601,7 +633,10 @@ fn a_model_is_replaced_while_it_is_asked() {
 /// Several threads with a connection each, others over HTTP, on every core.
 #[test]
 fn clients_do_not_get_each_others_answers() {
-    let options = MODES.map(Options::one_core).into_iter().chain([Options::default()]);
+    let options = MODES
+        .map(Options::one_core)
+        .into_iter()
+        .chain([Options::default()]);
     for options in options {
         let daemon = Daemon::start(&options);
         let id = daemon.serve(&double("test/double"));

@@ -57,7 +57,10 @@ fn a_second_daemon_does_not_take_the_socket_of_one_that_runs() {
     let first = Daemon::start(&at(&path));
     let mut local = until("the local socket", || Local::try_join(&path, 0, 0).ok());
     let text = fails(&at(&path));
-    assert!(text.contains("a daemon that runs") && text.contains("--local"), "{text}");
+    assert!(
+        text.contains("a daemon that runs") && text.contains("--local"),
+        "{text}"
+    );
     let id = first.serve(&double("test/double"));
     let opened = local.open(&id);
     let mut bound = local.bind(0, &opened, &[given(&[1, 1], &[1.0])], &[4, 4]);
@@ -148,7 +151,9 @@ fn a_drain_loses_nothing_that_was_asked_locally() {
             .iter()
             .map(|bound| local.ask(bound.number, Asking::default()))
             .collect();
-        until("it runs", || (daemon.class("normal", "arrived") >= 8).then_some(()));
+        until("it runs", || {
+            (daemon.class("normal", "arrived") >= 8).then_some(())
+        });
         daemon.terminate();
         let first = local.wait(asked[0]).unwrap();
         assert_eq!(first.status, Status::Ok, "{mode}");
@@ -164,6 +169,10 @@ fn a_drain_loses_nothing_that_was_asked_locally() {
         }
         let status = daemon.wait();
         assert!(status.success(), "{mode}: {status}\n{}", daemon.log());
-        assert!(daemon.log().contains("all requests were answered"), "{}", daemon.log());
+        assert!(
+            daemon.log().contains("all requests were answered"),
+            "{}",
+            daemon.log()
+        );
     }
 }
