@@ -1,7 +1,7 @@
 //! The local edge: clients of this machine, whose tensors the models read and write where they lie.
 //!
 //! A client speaks to the [`Control`] thread over a Unix socket: who it is, which memory it is given, which models it
-//! opens. Everything else goes through that memory: one core [serves](serve) the client's rings by one call of
+//! opens. Everything else goes through that memory: one core [serves](serve()) the client's rings by one call of
 //! [`StandingService::ask`](mlos_api::StandingService::ask) for each request, without a copy and without an allocation.
 //! While clients are busy and the core has nothing else to do it polls their rings; otherwise each sleeps on a bell.
 //!
