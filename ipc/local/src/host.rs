@@ -28,8 +28,8 @@ pub trait Host: Clone + 'static {
     /// Whether other work of this core waits for it, so that nobody should poll.
     fn is_core_shared(&self) -> bool;
 
-    /// Whether this core serves clients over the network too, for whom it should look often.
-    fn has_connections(&self) -> bool;
+    /// How often this core has received something from clients over the network, for whom it should look often.
+    fn received(&self) -> u64;
 
     /// Monotonic time.
     fn now_ns(&self) -> u64;

@@ -14,9 +14,11 @@ use crate::port::Port;
 pub(crate) const BURST: usize = 32;
 /// Empty looks between two looks at the clock.
 const LOOKS: u32 = 64;
-/// How long the core may go without looking for I/O, with and without connections that are open. A look costs several
-/// microseconds, which somebody's request waits.
+/// How long the core may go without looking for I/O, while clients over the network are heard of and while none is. A look
+/// costs several microseconds, which somebody's request waits.
 const IO_EVERY_NS: (u64, u64) = (100_000, 2_000_000);
+/// How long after their last word such clients are taken to be there.
+const HEARD_NS: u64 = 50_000_000;
 
 /// The busy clients of one core.
 pub(crate) struct Poller<S: StandingService, H> {
@@ -89,6 +91,7 @@ impl<S: StandingService, H: Host> Poller<S, H> {
     async fn poll_rings(&self) {
         let start_ns = self.host.now_ns();
         let (mut asked_ns, mut io_ns) = (start_ns, start_ns);
+        let (mut received, mut heard_ns) = (self.host.received(), start_ns);
         let mut ports: Vec<Rc<Port<S>>> = Vec::new();
         let mut seen = None;
         loop {
@@ -116,7 +119,7 @@ impl<S: StandingService, H: Host> Poller<S, H> {
                 return;
             }
             ports.retain(|port| port.reason().is_none());
-            let io_every_ns = if self.host.has_connections() {
+            let io_every_ns = if now_ns.saturating_sub(heard_ns) < HEARD_NS {
                 IO_EVERY_NS.0
             } else {
                 IO_EVERY_NS.1
@@ -124,6 +127,9 @@ impl<S: StandingService, H: Host> Poller<S, H> {
             if now_ns.saturating_sub(io_ns) > io_every_ns {
                 self.host.look().await;
                 io_ns = self.host.now_ns();
+                if received != self.host.received() {
+                    (received, heard_ns) = (self.host.received(), io_ns);
+                }
             }
         }
     }

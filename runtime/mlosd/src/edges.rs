@@ -61,8 +61,8 @@ impl mlos_local::Host for Host {
         executor::is_core_shared()
     }
 
-    fn has_connections(&self) -> bool {
-        executor::connections() > 0
+    fn received(&self) -> u64 {
+        executor::received()
     }
 
     fn now_ns(&self) -> u64 {

@@ -42,8 +42,8 @@ struct Queues {
 }
 
 thread_local! {
-    /// Connections that are open.
-    static OPEN: Cell<usize> = const { Cell::new(0) };
+    /// Reads from connections that brought something.
+    static RECEIVED: Cell<u64> = const { Cell::new(0) };
     static QUEUES: RefCell<Option<Queues>> = const { RefCell::new(None) };
 }
 
@@ -171,10 +171,10 @@ async fn heartbeat() {
     }
 }
 
-/// Connections of this core that are open.
+/// How often this core has received something over a connection.
 #[must_use]
-pub fn connections() -> usize {
-    OPEN.get()
+pub fn received() -> u64 {
+    RECEIVED.get()
 }
 
 /// Waits.
@@ -202,7 +202,6 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<Io> {
         let stream = self.0.accept().await.map_err(io::Error::from)?;
         stream.set_nodelay(true).map_err(io::Error::from)?;
-        OPEN.set(OPEN.get() + 1);
         Ok(Io(stream.buffered_with(Preallocated::new(READ_BUFFER_BYTES))))
     }
 }
@@ -235,12 +234,6 @@ impl Event {
 #[derive(Debug)]
 pub struct Io(TcpStream<Preallocated>);
 
-impl Drop for Io {
-    fn drop(&mut self) {
-        OPEN.set(OPEN.get() - 1);
-    }
-}
-
 impl rt::Read for Io {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -248,6 +241,7 @@ impl rt::Read for Io {
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let filled = ready!(Pin::new(&mut self.0).poll_fill_buf(cx))?;
+        RECEIVED.set(RECEIVED.get() + 1);
         let taken = filled.len().min(cursor.remaining());
         cursor.put_slice(&filled[..taken]);
         Pin::new(&mut self.0).consume(taken);

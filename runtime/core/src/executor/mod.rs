@@ -12,7 +12,7 @@ mod glommio;
 
 pub use self::awake::{is_core_shared, share_core};
 pub use self::glommio::{
-    Event, EventFile, Io as Stream, Listener, connections, permitted, run_on, sleep, spawn, spawn_bulk,
+    Event, EventFile, Io as Stream, Listener, permitted, received, run_on, sleep, spawn, spawn_bulk,
     yield_to_io,
 };
 
