@@ -3,6 +3,7 @@
 //! `local-client SOCKET MODEL ask` asks until it is killed. `… once` asks once and says `answered`. `… scribble SEED`
 //! asks, and writes at random over all that it shares with the daemon. Errors end it with code 1 and their text.
 
+#![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "it is part of the tests")]
 
 use std::fs::File;

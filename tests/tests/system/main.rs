@@ -11,6 +11,8 @@ mod kills;
 mod lifecycle;
 mod local;
 mod local_faults;
+mod local_greetings;
+mod local_models;
 mod local_start;
 mod refusals;
 mod scheduling;
