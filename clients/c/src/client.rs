@@ -2,6 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mlos_client::{Client, Driver, default_path};
@@ -10,11 +11,13 @@ use crate::abi::Options;
 use crate::error::{Failure, answer, quietly};
 use crate::pointers;
 use crate::request::RequestHandle;
+use crate::signal::Signal;
 
 /// `mlos_client`.
 pub struct ClientHandle {
     pub(crate) client: Client,
     driver: Driver,
+    pub(crate) signal: Arc<Signal>,
 }
 
 /// See `mlos.h`.
@@ -45,7 +48,12 @@ pub unsafe extern "C" fn mlos_connect(
         let connect = || {
             let client = options.connect(path)?;
             let driver = client.driver();
-            Ok(ClientHandle { client, driver })
+            let signal = Signal::new(&driver)?;
+            Ok(ClientHandle {
+                client,
+                driver,
+                signal,
+            })
         };
         // SAFETY: as promised to this function.
         unsafe { pointers::give(client, connect, "client") }
@@ -85,6 +93,7 @@ pub unsafe extern "C" fn mlos_reconnect(client: *mut ClientHandle) -> i32 {
         let handle = unsafe { pointers::exclusive(client, "client") }?;
         handle.client.reconnect()?;
         handle.driver = handle.client.driver();
+        handle.signal = Signal::new(&handle.driver)?;
         Ok(())
     })
 }
@@ -109,7 +118,7 @@ pub unsafe extern "C" fn mlos_client_fd(client: *const ClientHandle, fd: *mut c_
         // SAFETY: as promised to this function.
         let handle = unsafe { pointers::shared(client, "client") }?;
         // SAFETY: as promised to this function.
-        unsafe { pointers::put(fd, handle.driver.as_raw_fd(), "fd") }
+        unsafe { pointers::put(fd, handle.signal.as_raw_fd(), "fd") }
     })
 }
 
@@ -122,7 +131,10 @@ pub unsafe extern "C" fn mlos_client_on_readable(client: *mut ClientHandle) -> i
     answer(|| {
         // SAFETY: as promised to this function.
         let handle = unsafe { pointers::exclusive(client, "client") }?;
-        Ok(handle.driver.on_readable()?)
+        let seen = handle.driver.on_readable();
+        // After the answers were taken: the caller polls now, whoever took them.
+        handle.signal.clear();
+        Ok(seen?)
     })
 }
 

@@ -13,3 +13,4 @@ mod model;
 mod pointers;
 mod request;
 mod run;
+mod signal;

@@ -1,6 +1,8 @@
 //! Models.
 
 use std::ffi::{CString, c_char, c_int};
+use std::sync::Arc;
+use std::task::Waker;
 
 use mlos_client::{Model, TensorInfo};
 
@@ -12,6 +14,8 @@ use crate::pointers;
 /// `mlos_model`. Names stand here once more, as C reads them.
 pub struct ModelHandle {
     pub(crate) model: Model,
+    /// Of those who poll for its requests.
+    pub(crate) waker: Waker,
     id: CString,
     version: Option<CString>,
     inputs: Vec<CString>,
@@ -49,7 +53,7 @@ fn c_string(text: &str) -> CString {
 }
 
 impl ModelHandle {
-    fn new(model: Model) -> Self {
+    fn new(model: Model, waker: Waker) -> Self {
         let names = |infos: &[TensorInfo]| infos.iter().map(|info| c_string(&info.name)).collect();
         Self {
             id: c_string(model.id()),
@@ -57,6 +61,7 @@ impl ModelHandle {
             inputs: names(model.inputs()),
             outputs: names(model.outputs()),
             model,
+            waker,
         }
     }
 
@@ -106,7 +111,7 @@ pub unsafe extern "C" fn mlos_open(
                 Some(component) => handle.client.open_component(model, component)?,
                 None => handle.client.open(model)?,
             };
-            Ok(ModelHandle::new(model))
+            Ok(ModelHandle::new(model, Waker::from(Arc::clone(&handle.signal))))
         };
         // SAFETY: as promised to this function.
         unsafe { pointers::give(opened, open, "opened") }

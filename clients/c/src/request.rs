@@ -1,6 +1,7 @@
 //! Requests: laying out, filling, reading.
 
 use std::ffi::{c_char, c_int};
+use std::task::Waker;
 
 use mlos_client::{Bound, Model, Pending, Request, Timing};
 
@@ -12,6 +13,7 @@ use crate::pointers;
 /// `mlos_request`.
 pub struct RequestHandle {
     model: Model,
+    pub(crate) waker: Waker,
     pub(crate) state: State,
 }
 
@@ -86,10 +88,11 @@ pub unsafe extern "C" fn mlos_request_new(
 ) -> i32 {
     answer(|| {
         // SAFETY: as promised to this function.
-        let model = &unsafe { pointers::shared(model, "model") }?.model;
+        let ModelHandle { model, waker, .. } = unsafe { pointers::shared(model, "model") }?;
         let new = || {
             Ok(RequestHandle {
                 model: model.clone(),
+                waker: waker.clone(),
                 state: State::Open(model.request()),
             })
         };

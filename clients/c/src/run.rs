@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mlos_client::{Bound, Timing};
@@ -45,8 +45,7 @@ impl RequestHandle {
             State::Answered(..) => return Ok(true),
             other => return Err(other.wrong()),
         };
-        // Whoever polls again when the descriptor is readable needs no other waking.
-        let mut context = Context::from_waker(Waker::noop());
+        let mut context = Context::from_waker(&self.waker);
         match Pin::new(pending).poll(&mut context) {
             Poll::Pending => Ok(false),
             Poll::Ready((bound, result)) => {
