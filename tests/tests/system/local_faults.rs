@@ -333,7 +333,8 @@ fn a_flood_of_questions_keeps_nobody_waiting() {
                 Err(_) => break,
             }
         }
-        assert!(sent > 100, "{sent}");
+        // So many may wait for their answers; beyond that it is let go.
+        assert!(sent >= 64, "{sent}");
         // Whoever comes now is served, and asks and is answered.
         warm_up(&daemon, &id);
     });
