@@ -167,6 +167,8 @@ class Client:
         future: asyncio.Future[None] = loop.create_future()
         # Looks once, and has the descriptor rung if it was too early.
         if request.is_done():
+            # One that a task gave up may have been watched before.
+            self._waiting.pop(request, None)
             future.set_result(None)
             return future
         self._waiting[request] = future
