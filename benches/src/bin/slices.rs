@@ -27,7 +27,7 @@ const SEED: u64 = 1;
 
 /// How often the two sessions are loaded anew, in turn the one or the other first: where weights come to lie is worth
 /// some percent either way, and the session that is loaded first has it worse. Differences are means over the loads.
-const LOADS: usize = 16;
+const LOADS: usize = 32;
 
 /// Rounds of a load; a quick run has a third.
 const ROUNDS: usize = 9;
