@@ -537,11 +537,9 @@ impl Shard {
             .predictions_false_alarm
             .store(score.false_alarms, Relaxed);
         self.counters.bulk_idle.store(self.is_bulk_idle(), Relaxed);
-        executor::share_core(
-            self.threads.borrow()[1..]
-                .iter()
-                .any(|lane| lane.running.is_some()),
-        );
+        // In `layer` mode too, where what waits for the core is a run of this very thread.
+        let threads = self.threads.borrow();
+        executor::share_core(threads.iter().any(|thread| thread.running.is_some()));
     }
 
     /// Whether the thread that runs BATCH work has nothing to run.

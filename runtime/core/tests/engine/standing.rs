@@ -13,9 +13,12 @@ use crate::support::{COLUMNS, Folders, MODES, model, ready, register, state, tot
 
 const SLOW: &str = "a 2\nb 1\nbusy_us 500";
 
-/// Keeps the answers.
+/// The shapes of the outputs.
+type Answer = Result<Vec<Option<Shape>>, Error>;
+
+/// Keeps the answers, by number.
 #[derive(Default)]
-struct Answers(RefCell<Vec<(u64, Result<Vec<Option<Shape>>, Error>)>>);
+struct Answers(RefCell<Vec<(u64, Answer)>>);
 
 impl Asker for Answers {
     fn answered(&self, number: u64, outcome: &Outcome<'_>) {
@@ -26,7 +29,7 @@ impl Asker for Answers {
 
 impl Answers {
     /// The answer to the only request.
-    async fn only(&self) -> Result<Vec<Option<Shape>>, Error> {
+    async fn only(&self) -> Answer {
         until(|| self.0.borrow().len() == 1).await;
         self.0.borrow_mut().pop().unwrap().1
     }
