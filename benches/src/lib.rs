@@ -9,6 +9,7 @@ pub mod bulk;
 pub mod client;
 pub mod daemon;
 pub mod decide;
+pub mod figures;
 pub mod histogram;
 pub mod local;
 pub mod models;

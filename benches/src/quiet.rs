@@ -1,6 +1,6 @@
 //! Sees whether something else took the machine while a turn was measured, and measures such a turn again.
 
-use std::cell::{Cell, RefCell};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -19,21 +19,25 @@ const JUDGED_MIN: Duration = Duration::from_secs(1);
 
 /// Patience with a machine that others use too, and what was seen of them.
 #[derive(Debug)]
-pub struct Quiet {
-    left: Cell<Duration>,
-    repeated: Cell<u32>,
-    kept: RefCell<Vec<f64>>,
+pub struct Quiet(Mutex<Seen>);
+
+#[derive(Debug)]
+struct Seen {
+    patience: Duration,
+    repeated: usize,
+    /// The share that others had in each turn that counts.
+    kept: Vec<f64>,
 }
 
 impl Quiet {
     /// Spends at most this long on turns that are thrown away.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
-        Self {
-            left: Cell::new(patience),
-            repeated: Cell::new(0),
-            kept: RefCell::default(),
-        }
+        Self(Mutex::new(Seen {
+            patience,
+            repeated: 0,
+            kept: Vec::new(),
+        }))
     }
 
     /// Measures a turn, and again as long as it was disturbed and there is patience. `processes` are those that belong
@@ -48,38 +52,41 @@ impl Quiet {
             let measured = measure()?;
             let took = begun.elapsed();
             let share = (foreign_s(processes)? - before) / took.as_secs_f64();
-            if !is_disturbed(share, took) || self.left.get() < took {
-                self.kept
-                    .borrow_mut()
-                    .push(if took < JUDGED_MIN { 0.0 } else { share });
-                self.report(&thrown_away);
+            let mut seen = self.seen();
+            if !is_disturbed(share, took) || seen.patience < took {
+                seen.kept.push(if took < JUDGED_MIN { 0.0 } else { share });
+                seen.repeated += thrown_away.len();
+                report(&thrown_away);
                 return Ok(measured);
             }
-            self.left.set(self.left.get() - took);
+            seen.patience -= took;
             thrown_away.push(share);
-        }
-    }
-
-    /// One line for all times that a turn was measured again.
-    fn report(&self, thrown_away: &[f64]) {
-        self.repeated.set(self.repeated.get() + thrown_away.len() as u32);
-        if let Some(most) = thrown_away.iter().copied().reduce(f64::max) {
-            let (times, percent) = (thrown_away.len(), most * 100.0);
-            eprintln!("  a turn was repeated {times} times: others took up to {percent:.0} % of a processor");
         }
     }
 
     /// What others did, for the results: `disturbed` are turns that count though they did take the machine.
     #[must_use]
     pub fn details(&self) -> Value {
-        let kept = self.kept.borrow();
+        let seen = self.seen();
         json!({
-            "turns": kept.len(),
-            "repeated": self.repeated.get(),
-            "disturbed": kept.iter().filter(|share| **share > FOREIGN_MAX).count(),
-            "others_share_max": round(kept.iter().copied().fold(0.0, f64::max)),
+            "turns": seen.kept.len(),
+            "repeated": seen.repeated,
+            "disturbed": seen.kept.iter().filter(|share| **share > FOREIGN_MAX).count(),
+            "others_share_max": round(seen.kept.iter().copied().fold(0.0, f64::max)),
             "load_average": report::load_average(),
         })
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One line for all times that a turn was measured again.
+fn report(thrown_away: &[f64]) {
+    if let Some(most) = thrown_away.iter().copied().reduce(f64::max) {
+        let (times, percent) = (thrown_away.len(), most * 100.0);
+        eprintln!("  a turn was repeated {times} times: others took up to {percent:.0} % of a processor");
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::Result;
 use mlos_benches::daemon::Daemon;
 use mlos_benches::histogram::{Samples, round};
-use mlos_benches::quiet::Quiet;
 use serde_json::json;
 
 use crate::summary::{Rounds, table};
@@ -19,7 +18,7 @@ const PAUSE: Duration = Duration::from_micros(500);
 /// A daemon and a client that poll not at all, against two threads that wake each other with an `eventfd`. Beside it,
 /// for what people see who set nothing, a daemon that polls as usual and is asked after a pause, against the same two
 /// threads with the same pause.
-pub(crate) fn over_eventfd(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
+pub(crate) fn over_eventfd(bench: &Bench) -> Result<Measured> {
     let dir = tempfile::tempdir()?;
     let config = dir.path().join("mlosd.toml");
     std::fs::write(&config, "[local]\npoll_us = 0\n")?;
@@ -39,7 +38,7 @@ pub(crate) fn over_eventfd(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
     .map(|name| (name.to_owned(), Rounds::default()));
     for _ in 0..bench.rounds() {
         for (at, (_, rounds)) in seen.iter_mut().enumerate() {
-            rounds.push(&quiet.turn(&processes, || match at {
+            rounds.push(&bench.setting.quiet.turn(&processes, || match at {
                 0 => ask(bench, &sleeper, Duration::ZERO),
                 1 => floor::eventfds(bench, bench.turn(), Duration::ZERO),
                 2 => ask(bench, &usual, PAUSE),

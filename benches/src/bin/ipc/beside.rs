@@ -9,7 +9,6 @@ use core_affinity::CoreId;
 use mlos_benches::daemon::Daemon;
 use mlos_benches::histogram::{Samples, round};
 use mlos_benches::models;
-use mlos_benches::quiet::Quiet;
 use mlos_zoo::Zoo;
 use serde_json::json;
 
@@ -29,19 +28,24 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// REALTIME at a pace that lets both sides sleep, alone and beside ResNet-50 in batches of 32 in class BATCH without
 /// end; and that bulk work beside it and alone.
-pub(crate) fn realtime(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
+pub(crate) fn realtime(bench: &Bench) -> Result<Measured> {
     let daemon = bench.daemon(&[])?;
     daemon.register(MLP_ID, &models::file(MLP)?)?;
     daemon.register(BULK, &models::file(Zoo::ResNet50)?)?;
     let (mut alone, mut beside) = (Samples::default(), Samples::default());
     let (mut bulk_alone, mut bulk_beside) = (Vec::new(), Vec::new());
-    for number in 0..if bench.quick { 3 } else { 5 } {
-        alone.extend(&quiet.turn(&[daemon.id()], || urgent(bench, &daemon, number))?);
+    for number in 0..if bench.setting.quick { 3 } else { 5 } {
+        alone.extend(
+            &bench
+                .setting
+                .quiet
+                .turn(&[daemon.id()], || urgent(bench, &daemon, number))?,
+        );
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let (answers, answered) = mpsc::channel();
             let bulk = scope.spawn(|| bulk(bench, &daemon, answers, &stop));
-            let measured = turns_beside_bulk(bench, quiet, &daemon, &answered, number);
+            let measured = turns_beside_bulk(bench, &daemon, &answered, number);
             stop.store(true, Ordering::Relaxed);
             bulk.join().expect("the bulk client does not panic")?;
             let (rate_alone, rate_beside, samples) = measured?;
@@ -73,13 +77,12 @@ pub(crate) fn realtime(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
 
 /// How long a turn is: some batches.
 fn time(bench: &Bench) -> Duration {
-    Duration::from_secs(if bench.quick { 5 } else { 10 })
+    Duration::from_secs(if bench.setting.quick { 5 } else { 10 })
 }
 
 /// Bulk work alone, then with the urgent client: rows per second of both, and what the urgent client saw.
 fn turns_beside_bulk(
     bench: &Bench,
-    quiet: &Quiet,
     daemon: &Daemon,
     answered: &Receiver<Instant>,
     seed: u64,
@@ -89,12 +92,12 @@ fn turns_beside_bulk(
             .recv_timeout(PATIENCE)
             .context("bulk work is not answered")?;
     }
-    let alone = quiet.turn(&[daemon.id()], || {
+    let alone = bench.setting.quiet.turn(&[daemon.id()], || {
         answered.try_iter().for_each(drop);
         std::thread::sleep(time(bench));
         rate(answered)
     })?;
-    let (beside, samples) = quiet.turn(&[daemon.id()], || {
+    let (beside, samples) = bench.setting.quiet.turn(&[daemon.id()], || {
         answered.try_iter().for_each(drop);
         let samples = urgent(bench, daemon, seed)?;
         Ok((rate(answered)?, samples))
@@ -117,7 +120,9 @@ fn rate(answered: &Receiver<Instant>) -> Result<f64> {
 
 /// Batches without end, until told, each asked again as soon as it is answered. The client sleeps meanwhile.
 fn bulk(bench: &Bench, daemon: &Daemon, answers: Sender<Instant>, stop: &AtomicBool) -> Result<()> {
-    core_affinity::set_for_current(CoreId { id: bench.client });
+    core_affinity::set_for_current(CoreId {
+        id: bench.setting.client,
+    });
     let mut client = join(daemon, 0, Duration::ZERO)?;
     let model = client.open(BULK)?;
     let mut bounds = Vec::new();

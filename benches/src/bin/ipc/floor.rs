@@ -38,7 +38,9 @@ pub(crate) fn cache_line(bench: &Bench, time: Duration) -> Result<Samples> {
     let (there, back) = (Line::default(), Line::default());
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            core_affinity::set_for_current(CoreId { id: bench.server });
+            core_affinity::set_for_current(CoreId {
+                id: bench.setting.server,
+            });
             let mut seen = 0;
             while seen != END {
                 seen = there.wait_for_other_than(seen);
@@ -67,7 +69,9 @@ pub(crate) fn eventfds(bench: &Bench, time: Duration, pause: Duration) -> Result
     );
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            core_affinity::set_for_current(CoreId { id: bench.server });
+            core_affinity::set_for_current(CoreId {
+                id: bench.setting.server,
+            });
             // The last count says that it is the last.
             while wait(&there).is_ok_and(|count| count == 1) && wake(&back, 1).is_ok() {}
         });

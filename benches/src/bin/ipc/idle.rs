@@ -4,7 +4,6 @@ use anyhow::Result;
 use mlos_benches::daemon::Daemon;
 use mlos_benches::histogram::Samples;
 use mlos_benches::local::{Bound, Client};
-use mlos_benches::quiet::Quiet;
 use serde_json::json;
 
 use crate::summary::Rounds;
@@ -16,15 +15,15 @@ const IDLE_ARENA_BYTES: u64 = 1 << 20;
 const MODEL: &str = "noop-64";
 
 /// One client alone, and among 63 that have asked once and then rest.
-pub(crate) fn clients(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
+pub(crate) fn clients(bench: &Bench) -> Result<Measured> {
     let dir = tempfile::tempdir()?;
     let daemon = bench.noop_daemon(&[])?;
     daemon.register(MODEL, &noop_file(dir.path(), 64)?)?;
     let (mut alone, mut among) = (Rounds::default(), Rounds::default());
     for _ in 0..2 * bench.rounds() {
-        let one = quiet.turn(&[daemon.id()], || ask(bench, &daemon))?;
+        let one = bench.setting.quiet.turn(&[daemon.id()], || ask(bench, &daemon))?;
         let resting = (0..IDLE).map(|_| rest(&daemon)).collect::<Result<Vec<_>>>()?;
-        let of_many = quiet.turn(&[daemon.id()], || ask(bench, &daemon))?;
+        let of_many = bench.setting.quiet.turn(&[daemon.id()], || ask(bench, &daemon))?;
         drop(resting);
         alone.push(&one);
         among.push(&of_many);

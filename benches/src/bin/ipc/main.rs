@@ -23,26 +23,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use core_affinity::CoreId;
+use anyhow::{Result, bail};
 use mlos_benches::daemon::{Daemon, Mode, Start};
+use mlos_benches::figures::{Group, Measured, Program, Setting, beside_this_program, pinned};
 use mlos_benches::histogram::{Samples, round};
 use mlos_benches::local::{Client, Join};
-use mlos_benches::quiet::Quiet;
-use mlos_benches::report;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-/// Figures that are measured together.
-struct Group {
-    name: &'static str,
-    figures: &'static [&'static str],
-    measure: fn(&Bench, &Quiet) -> Result<Measured>,
-}
-
-/// Values in the order of the group's figures, and what is behind them.
-type Measured = (Vec<f64>, Value);
-
-const GROUPS: [Group; 6] = [
+const GROUPS: [Group<Bench>; 6] = [
     Group {
         name: "round_trips",
         figures: &[
@@ -85,33 +73,28 @@ const WARMING: u64 = 1000;
 /// A client that polls does not give up in a turn.
 pub(crate) const POLLING: Duration = Duration::from_secs(1);
 
-/// How long, how often, and where.
+/// How long, and how often.
 pub(crate) struct Bench {
-    mlosd: PathBuf,
-    quick: bool,
-    /// The processor of whoever answers.
-    server: usize,
-    /// The processor of the clients.
-    client: usize,
+    setting: Setting,
 }
 
 impl Bench {
     /// Turns of each side.
     fn rounds(&self) -> usize {
-        if self.quick { 5 } else { 10 }
+        if self.setting.quick { 5 } else { 10 }
     }
 
     /// How long a turn of round trips is: of those of a microsecond it has hundreds of thousands.
     fn turn(&self) -> Duration {
-        Duration::from_millis(if self.quick { 250 } else { 1000 })
+        Duration::from_millis(if self.setting.quick { 250 } else { 1000 })
     }
 
     /// A daemon on one processor, with these arguments beside.
     fn daemon(&self, further: &[OsString]) -> Result<Daemon> {
         let start = Start {
-            mlosd: &self.mlosd,
+            mlosd: &self.setting.mlosd,
             mode: Mode::Lanes,
-            cores: &[self.server],
+            cores: &[self.setting.server],
         };
         Daemon::start_with(&start, further)
     }
@@ -132,19 +115,8 @@ impl Bench {
 
     /// Runs on a thread that is pinned to the processor of the clients.
     fn as_client<T: Send>(&self, measure: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        pinned(self.client, measure)
+        pinned(self.setting.client, measure)
     }
-}
-
-/// Runs on a thread that is pinned.
-pub(crate) fn pinned<T: Send>(cpu: usize, measure: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(move || {
-            core_affinity::set_for_current(CoreId { id: cpu });
-            measure()
-        });
-        thread.join().expect("the measuring thread does not panic")
-    })
 }
 
 /// A turn of round trips, one after the other; each is told its number.
@@ -188,115 +160,21 @@ pub(crate) fn noop_file(dir: &Path, bytes: usize) -> Result<PathBuf> {
     Ok(path)
 }
 
-struct Options {
-    bench: Bench,
-    quiet: Quiet,
-    only: Vec<String>,
-}
-
-const USAGE: &str = "\
-ipc [--quick] [--only ID,…] [--mlosd PATH] [--patience SECONDS]
-
-  --quick             fewer and shorter rounds
-  --only ID,…         these figures or groups, and what is measured along with them
-  --mlosd PATH        the daemon to measure; the one beside this program by default
-  --patience SECONDS  how long to measure turns again that others disturbed; 120 by default, 30 with --quick";
-
 fn main() -> ExitCode {
-    if std::env::args().any(|argument| ["--help", "-h"].contains(&argument.as_str())) {
-        println!("{USAGE}\n\nfigures, by group:");
-        for group in &GROUPS {
-            println!("  {:<12}{}", group.name, group.figures.join(" "));
-        }
-        return ExitCode::SUCCESS;
-    }
-    match options().map(|options| run(&options)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("ipc: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn options() -> Result<Options> {
-    let cores = core_affinity::get_core_ids().context("the processors are unknown")?;
-    let [first, .., last] = cores.as_slice() else {
-        bail!("this takes two processors");
-    };
-    let mut bench = Bench {
-        mlosd: beside_this_program("mlosd")?,
-        quick: false,
-        server: first.id,
-        client: last.id,
-    };
-    let (mut only, mut patience_s) = (Vec::new(), None);
-    let mut arguments = std::env::args().skip(1);
-    while let Some(flag) = arguments.next() {
-        let mut value = || arguments.next().with_context(|| format!("{flag} needs a value"));
-        match flag.as_str() {
-            "--quick" => bench.quick = true,
-            "--only" => only = value()?.split(',').map(str::to_owned).collect(),
-            "--mlosd" => bench.mlosd = PathBuf::from(value()?),
-            "--patience" => patience_s = Some(value()?.parse().context("--patience is not a number")?),
-            _ => bail!("unknown flag {flag}; --help shows what there is"),
-        }
-    }
-    if let Some(unknown) = only.iter().find(|id| {
-        !GROUPS
-            .iter()
-            .any(|group| group.is_wanted(std::slice::from_ref(*id)))
-    }) {
-        let ids: Vec<&str> = GROUPS.iter().flat_map(|group| group.figures).copied().collect();
-        bail!("there is no figure {unknown}; there are {}", ids.join(" "));
-    }
-    let patience_s = patience_s.unwrap_or(if bench.quick { 30 } else { 120 });
-    let quiet = Quiet::new(Duration::from_secs(patience_s));
-    Ok(Options { bench, quiet, only })
-}
-
-/// What the same build made.
-pub(crate) fn beside_this_program(name: &str) -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    Ok(own.parent().unwrap_or(Path::new(".")).join(name))
-}
-
-impl Group {
-    fn is_wanted(&self, only: &[String]) -> bool {
-        only.is_empty()
-            || only
-                .iter()
-                .any(|id| id == self.name || self.figures.contains(&id.as_str()))
-    }
-}
-
-/// Measures and prints. False if a group failed; the others are there nevertheless.
-fn run(options: &Options) -> bool {
-    let (mut figures, mut details) = (Map::new(), Map::new());
-    let mut good = true;
-    for group in GROUPS.iter().filter(|group| group.is_wanted(&options.only)) {
-        eprintln!("{} …", group.figures.join(", "));
-        match (group.measure)(&options.bench, &options.quiet) {
-            Ok((values, detail)) => {
-                for (id, value) in group.figures.iter().zip(values) {
-                    eprintln!("  {id} = {}", round(value));
-                    figures.insert((*id).to_owned(), json!(round(value)));
-                }
-                details.insert(group.name.to_owned(), detail);
+    let program = Program {
+        name: "ipc",
+        groups: &GROUPS,
+        patience_s: 120,
+        bench: |setting| {
+            if setting.server == setting.client {
+                bail!("this takes two processors");
             }
-            Err(error) => {
-                good = false;
-                eprintln!("  failed: {error:#}");
-                details.insert(group.name.to_owned(), json!({ "error": format!("{error:#}") }));
-            }
-        }
-    }
-    details.insert("clock_ns".to_owned(), json!(clock_ns()));
-    details.insert("machine".to_owned(), report::machine());
-    details.insert("quiet".to_owned(), options.quiet.details());
-    println!("{}", json!({ "figures": figures, "details": details }));
-    good
+            Ok(Bench { setting })
+        },
+        setting: |bench| &bench.setting,
+        details: || vec![("clock_ns", json!(clock_ns()))],
+    };
+    program.main()
 }
 
 /// What a look at the clock takes, which is in every latency once.

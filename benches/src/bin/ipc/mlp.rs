@@ -4,7 +4,6 @@ use anyhow::{Context, Result};
 use mlos_benches::daemon::Daemon;
 use mlos_benches::histogram::Samples;
 use mlos_benches::models;
-use mlos_benches::quiet::Quiet;
 use mlos_client::{Options, Terms};
 use mlos_plugin_host::{HostConfig, Plugins};
 use mlos_plugin_onnx::OnnxPlugin;
@@ -21,7 +20,7 @@ pub(crate) const MLP: Zoo = Zoo::MLP_SMALL;
 pub(crate) const MLP_ID: &str = "mlp-128";
 
 /// Over shared memory, both sides polling, against ONNX Runtime at its best on the daemon's processor.
-pub(crate) fn over_in_process(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
+pub(crate) fn over_in_process(bench: &Bench) -> Result<Measured> {
     let daemon = bench.daemon(&[])?;
     daemon.register(MLP_ID, &models::file(MLP)?)?;
     let mut plugins = Plugins::new(HostConfig::default());
@@ -29,8 +28,15 @@ pub(crate) fn over_in_process(bench: &Bench, quiet: &Quiet) -> Result<Measured> 
     plugins.add_builtin(mlos_smi::entry_of::<OnnxPlugin>(), &config)?;
     let (mut local, mut process) = (Rounds::default(), Rounds::default());
     for _ in 0..bench.rounds() {
-        local.push(&quiet.turn(&[daemon.id()], || over_local(bench, &daemon))?);
-        process.push(&quiet.turn(&[daemon.id()], || pinned(bench.server, || in_process(bench)))?);
+        local.push(
+            &bench
+                .setting
+                .quiet
+                .turn(&[daemon.id()], || over_local(bench, &daemon))?,
+        );
+        process.push(&bench.setting.quiet.turn(&[daemon.id()], || {
+            pinned(bench.setting.server, || in_process(bench))
+        })?);
     }
     eprint!(
         "{}",

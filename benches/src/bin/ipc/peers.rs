@@ -21,8 +21,8 @@ pub(crate) fn iceoryx2(bench: &Bench, bytes: usize, time: Duration) -> Result<Sa
     let numbers = [
         bytes,
         usize::try_from(time.as_millis())?,
-        bench.server,
-        bench.client,
+        bench.setting.server,
+        bench.setting.client,
     ];
     let output = Command::new(&program)
         .args(numbers.map(|number| number.to_string()))
@@ -49,7 +49,9 @@ pub(crate) fn unix_echo(bench: &Bench, bytes: usize, time: Duration) -> Result<S
     let (client, server) = UnixStream::pair()?;
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            core_affinity::set_for_current(CoreId { id: bench.server });
+            core_affinity::set_for_current(CoreId {
+                id: bench.setting.server,
+            });
             let mut buffer = vec![0; bytes];
             while (&server).read_exact(&mut buffer).is_ok() && (&server).write_all(&buffer).is_ok() {}
         });

@@ -7,7 +7,6 @@ use mlos_benches::daemon::Daemon;
 use mlos_benches::histogram::{Samples, median, round};
 use mlos_benches::local::Bound;
 use mlos_benches::models;
-use mlos_benches::quiet::Quiet;
 use mlos_benches::svg::Series;
 use mlos_client::{Options, Terms};
 use serde_json::json;
@@ -63,7 +62,7 @@ fn size(bytes: usize) -> String {
 }
 
 /// All kinds at all sizes.
-pub(crate) fn compare(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
+pub(crate) fn compare(bench: &Bench) -> Result<Measured> {
     let dir = tempfile::tempdir()?;
     let daemon = bench.noop_daemon(&[])?;
     for bytes in SIZES {
@@ -72,7 +71,9 @@ pub(crate) fn compare(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
     let mut subjects = subjects(bench, &daemon);
     for _ in 0..bench.rounds() {
         for subject in &mut subjects {
-            let samples = quiet
+            let samples = bench
+                .setting
+                .quiet
                 .turn(&[daemon.id()], || (subject.measure)(bench.turn()))
                 .with_context(|| subject.label())?;
             subject.rounds.push(&samples);
@@ -191,13 +192,13 @@ fn plot(subjects: &[Subject<'_>], rows: &[(String, &Samples)]) -> Result<()> {
 }
 
 /// One client with 64 requests in flight.
-pub(crate) fn in_flight(bench: &Bench, quiet: &Quiet) -> Result<Measured> {
+pub(crate) fn in_flight(bench: &Bench) -> Result<Measured> {
     let dir = tempfile::tempdir()?;
     let daemon = bench.noop_daemon(&[])?;
     daemon.register(&id(SMALL), &noop_file(dir.path(), SMALL)?)?;
     let mut rates = Vec::new();
     for _ in 0..bench.rounds() {
-        rates.push(quiet.turn(&[daemon.id()], || {
+        rates.push(bench.setting.quiet.turn(&[daemon.id()], || {
             bench.as_client(|| million_per_second(&daemon, bench.turn()))
         })?);
     }

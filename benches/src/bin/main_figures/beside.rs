@@ -39,7 +39,7 @@ pub(crate) fn realtime(bench: &Bench) -> Result<Measured> {
         bulk_alone: true,
         ..beside_resnet(bench, &urgent)?
     };
-    let compared = compare(&daemon, &how, &bench.quiet)?;
+    let compared = compare(&daemon, &how, &bench.setting.quiet)?;
     let kept_pct = compared.bulk_kept_pct(how.rate_hz);
     Ok((
         vec![compared.p99_x(), compared.extra_ms(999.0), kept_pct],
@@ -52,7 +52,7 @@ pub(crate) fn realtime(bench: &Bench) -> Result<Measured> {
 pub(crate) fn layer(bench: &Bench) -> Result<Measured> {
     let urgent = models::ask_digits("realtime")?;
     let daemon = with_bulk_model(bench.digits_daemon(Mode::Layer)?)?;
-    let layer = compare(&daemon, &beside_resnet(bench, &urgent)?, &bench.quiet)?;
+    let layer = compare(&daemon, &beside_resnet(bench, &urgent)?, &bench.setting.quiet)?;
     drop(daemon);
 
     let daemon = with_bulk_model(bench.digits_daemon(Mode::None)?)?;
@@ -60,14 +60,14 @@ pub(crate) fn layer(bench: &Bench) -> Result<Measured> {
         rounds: 1,
         ..beside_resnet(bench, &urgent)?
     };
-    let none = compare(&daemon, &once, &bench.quiet)?;
+    let none = compare(&daemon, &once, &bench.setting.quiet)?;
     // The second thread is that of another daemon, which is one of equal strength to the kernel.
     let asked = bench.digits_daemon(Mode::Lanes)?;
     let once = Comparison {
         bulk_daemon: Some(&daemon),
         ..once
     };
-    let thread = compare(&asked, &once, &bench.quiet)?;
+    let thread = compare(&asked, &once, &bench.setting.quiet)?;
     let details = json!({
         "layer": layer.details(),
         "none": none.details(),
@@ -78,7 +78,7 @@ pub(crate) fn layer(bench: &Bench) -> Result<Measured> {
 
 /// A model of some milliseconds in class HIGH.
 pub(crate) fn high(bench: &Bench) -> Result<Measured> {
-    let daemon = with_bulk_model(bench.daemon(Mode::Lanes, &[bench.server])?)?;
+    let daemon = with_bulk_model(bench.daemon(Mode::Lanes, &[bench.setting.server])?)?;
     daemon.register(MIDDLE_ID, &models::file(MIDDLE)?)?;
     let urgent = models::ask_json(MIDDLE_ID, MIDDLE, 1, "high")?;
     let how = Comparison {
@@ -86,7 +86,7 @@ pub(crate) fn high(bench: &Bench) -> Result<Measured> {
         turn: bench.turn().mul_f64(MIDDLE_TURN_X),
         ..beside_resnet(bench, &urgent)?
     };
-    let compared = compare(&daemon, &how, &bench.quiet)?;
+    let compared = compare(&daemon, &how, &bench.setting.quiet)?;
     Ok((vec![compared.p99_x()], compared.details()))
 }
 
@@ -105,13 +105,13 @@ pub(crate) fn all_cores(bench: &Bench) -> Result<Measured> {
         bulk_clients: 2 * CLIENTS_PER_CORE * cores.len(),
         ..beside_resnet(bench, &urgent)?
     };
-    let compared = compare(&daemon, &how, &bench.quiet)?;
+    let compared = compare(&daemon, &how, &bench.setting.quiet)?;
     Ok((vec![compared.p99_x()], compared.details()))
 }
 
 /// One model, asked for single rows in class REALTIME and for batches in class BATCH.
 pub(crate) fn same_model(bench: &Bench) -> Result<Measured> {
-    let daemon = bench.daemon(Mode::Lanes, &[bench.server])?;
+    let daemon = bench.daemon(Mode::Lanes, &[bench.setting.server])?;
     daemon.register(SHARED_ID, &models::file(SHARED)?)?;
     let urgent = models::ask_json(SHARED_ID, SHARED, 1, "realtime")?;
     let bulk = models::ask_binary(SHARED_ID, SHARED, SHARED_ROWS, "batch")?;
@@ -121,7 +121,7 @@ pub(crate) fn same_model(bench: &Bench) -> Result<Measured> {
         bulk_clients: SHARED_CLIENTS,
         ..beside_resnet(bench, &urgent)?
     };
-    let compared = compare(&daemon, &how, &bench.quiet)?;
+    let compared = compare(&daemon, &how, &bench.setting.quiet)?;
     Ok((vec![compared.p99_x()], compared.details()))
 }
 
@@ -138,7 +138,7 @@ fn beside_resnet<'a>(bench: &Bench, urgent: &'a Request) -> Result<Comparison<'a
         bulk_rows: BULK_ROWS as u32,
         bulk_clients: CLIENTS_PER_CORE,
         bulk_daemon: None,
-        cpu: bench.client,
+        cpu: bench.setting.client,
         rounds: bench.rounds(),
         turn: bench.turn(),
         bulk_alone: false,

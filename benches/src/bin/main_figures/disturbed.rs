@@ -27,13 +27,14 @@ pub(crate) fn by_loading(bench: &Bench) -> Result<Measured> {
             rate_hz: bench.rate_hz(),
             time: bench.turn(),
             seed: 77 + 2 * turn as u64,
-            cpu: bench.client,
+            cpu: bench.setting.client,
         })
     };
     let (mut quiet, mut disturbed, mut loads, mut rounds) = (Seen::default(), Seen::default(), 0, Vec::new());
     for round in 0..bench.rounds() {
-        let before = bench.quiet.turn(&[daemon.id()], || ask(2 * round))?;
+        let before = bench.setting.quiet.turn(&[daemon.id()], || ask(2 * round))?;
         let (during, count) = bench
+            .setting
             .quiet
             .turn(&[daemon.id()], || while_loading(&daemon, || ask(2 * round + 1)))?;
         rounds.push(during.latency.per_mille_ms(990.0) / before.latency.per_mille_ms(990.0));

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use core_affinity::CoreId;
 use mlos_benches::client::{Answer, Request};
 use mlos_benches::daemon::{Daemon, Mode};
+use mlos_benches::figures::pinned;
 use mlos_benches::histogram::Samples;
 use mlos_benches::models;
 use mlos_plugin_host::{HostConfig, Plugins};
@@ -35,15 +35,16 @@ pub(crate) fn over_in_process(bench: &Bench) -> Result<Measured> {
     let request = models::ask_digits("realtime")?;
     let (mut http, mut served, mut process) = (Samples::default(), Samples::default(), Samples::default());
     for _ in 0..bench.rounds() {
-        let (latency, total) = bench.quiet.turn(&[daemon.id()], || {
-            pinned(bench.client, || calls(&daemon, &request))
+        let (latency, total) = bench.setting.quiet.turn(&[daemon.id()], || {
+            pinned(bench.setting.client, || calls(&daemon, &request))
         })?;
         http.extend(&latency);
         served.extend(&total);
         process.extend(
             &bench
+                .setting
                 .quiet
-                .turn(&[daemon.id()], || pinned(bench.server, in_process))?,
+                .turn(&[daemon.id()], || pinned(bench.setting.server, in_process))?,
         );
     }
     let extra_us = (http.per_mille_ms(500.0) - process.per_mille_ms(500.0)) * 1e3;
@@ -53,18 +54,6 @@ pub(crate) fn over_in_process(bench: &Bench) -> Result<Measured> {
         "in_process": process.summary(),
     });
     Ok((vec![extra_us], details))
-}
-
-fn pinned<T: Send>(cpu: usize, measure: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name(String::from("urgent"))
-            .spawn_scoped(scope, move || {
-                core_affinity::set_for_current(CoreId { id: cpu });
-                measure()
-            })?;
-        thread.join().expect("the measuring thread does not panic")
-    })
 }
 
 fn calls(daemon: &Daemon, request: &Request) -> Result<(Samples, Samples)> {
@@ -124,7 +113,7 @@ fn bind(session: &Session) -> Result<IoBinding> {
 
 /// An image as JSON numbers, over what computing it takes: by our client and by `curl`, the worse of both.
 pub(crate) fn over_compute(bench: &Bench) -> Result<Measured> {
-    let daemon = bench.daemon(Mode::Lanes, &[bench.server])?;
+    let daemon = bench.daemon(Mode::Lanes, &[bench.setting.server])?;
     daemon.register(VISION_ID, &models::file(VISION)?)?;
     let body = models::json_body(VISION, 1)?;
     // As many digits as a client prints that computes in 64 bits.
@@ -142,12 +131,13 @@ pub(crate) fn over_compute(bench: &Bench) -> Result<Measured> {
     let (mut ours, mut curl, mut wide_ours) = (Samples::default(), Samples::default(), Samples::default());
     for _ in 0..bench.rounds() {
         for (request, samples) in [(&narrow_request, &mut ours), (&wide_request, &mut wide_ours)] {
-            samples.extend(&bench.quiet.turn(&[daemon.id()], || {
-                pinned(bench.client, || vision_calls(&daemon, request))
+            samples.extend(&bench.setting.quiet.turn(&[daemon.id()], || {
+                pinned(bench.setting.client, || vision_calls(&daemon, request))
             })?);
         }
         curl.extend(
             &bench
+                .setting
                 .quiet
                 .turn(&[daemon.id()], || curl_calls(&daemon, &path, &file))?,
         );

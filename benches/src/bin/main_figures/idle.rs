@@ -17,8 +17,8 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// From the start of the process to `/health`; memory and processor time of an idle daemon.
 pub(crate) fn start_and_idle(bench: &Bench) -> Result<Measured> {
-    let starts_ms = bench.quiet.turn(&[], || starts_ms(bench))?;
-    let daemon = bench.daemon(Mode::Lanes, &[bench.server])?;
+    let starts_ms = bench.setting.quiet.turn(&[], || starts_ms(bench))?;
+    let daemon = bench.daemon(Mode::Lanes, &[bench.setting.server])?;
     std::thread::sleep(SETTLING);
     let before = daemon.cpu_time()?;
     std::thread::sleep(IDLE);
@@ -40,7 +40,7 @@ pub(crate) fn start_and_idle(bench: &Bench) -> Result<Measured> {
 fn starts_ms(bench: &Bench) -> Result<Vec<f64>> {
     (0..STARTS)
         .map(|_| {
-            let daemon = bench.daemon(Mode::Lanes, &[bench.server])?;
+            let daemon = bench.daemon(Mode::Lanes, &[bench.setting.server])?;
             Ok(daemon.started_in.as_secs_f64() * 1e3)
         })
         .collect()
