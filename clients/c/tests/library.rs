@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod command;
 #[expect(dead_code, reason = "the Rust client's own tests use more of it")]
 #[path = "../../rust/tests/client/support.rs"]
 mod support;
@@ -12,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use command::run;
 use support::Daemon;
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
@@ -28,20 +30,6 @@ fn install(to: &Path) {
     for name in ["libmlos.so", "libmlos.so.0"] {
         std::os::unix::fs::symlink(library, to.join(name)).unwrap();
     }
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let (stdout, stderr) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{stdout}\n{stderr}",
-        output.status
-    );
-    stdout.into_owned()
 }
 
 fn compile(source: &str, folder: &Path) -> PathBuf {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod command;
 #[expect(dead_code, reason = "the Rust client's own tests use more of it")]
 #[path = "../../rust/tests/client/support.rs"]
 mod support;
@@ -11,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use command::run;
 use support::Daemon;
 
 /// What the package's build and tests need from the index. A change of this text makes the environment anew.
@@ -28,19 +30,6 @@ const HANGS: [&str; 4] = [
     "-o",
     "faulthandler_exit_on_timeout=true",
 ];
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    let (stdout, stderr) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{stdout}\n{stderr}",
-        output.status
-    );
-}
 
 fn target() -> PathBuf {
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
