@@ -522,3 +522,27 @@ pub(crate) const fn status(kind: Kind) -> Status {
         Kind::Internal => Status::Internal,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_read_the_names_that_other_interfaces_use() {
+        for kind in [
+            Kind::InvalidArgument,
+            Kind::NotFound,
+            Kind::Conflict,
+            Kind::TooLarge,
+            Kind::Unsupported,
+            Kind::Overloaded,
+            Kind::DeadlineMiss,
+            Kind::Unavailable,
+            Kind::Cancelled,
+            Kind::ModelFailed,
+            Kind::Internal,
+        ] {
+            assert_eq!(status(kind).name(), kind.name());
+        }
+    }
+}
