@@ -21,6 +21,11 @@ pub fn now_ns() -> u64 {
     monotonic_ns().saturating_sub(start_ns)
 }
 
+/// So long after a time; never, if that is beyond what can be said.
+pub(crate) fn after(start_ns: u64, time: Duration) -> u64 {
+    start_ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// Without `Instant`, which takes as long again to subtract as the clock takes to be read, several times a request.
 fn monotonic_ns() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);

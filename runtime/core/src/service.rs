@@ -246,9 +246,9 @@ impl Service for Node {
             rows,
             shape_key,
         } = ticket.graph().bind(tensors, &request.outputs)?;
-        let deadline_ns = request.deadline.map(|deadline| {
-            arrived_ns.saturating_add(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX))
-        });
+        let deadline_ns = request
+            .deadline
+            .map(|deadline| clock::after(arrived_ns, deadline));
         let on_miss = request.on_miss;
         let submission = Submission {
             ticket,

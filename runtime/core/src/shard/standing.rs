@@ -121,9 +121,7 @@ impl Shard {
             rows: ready.rows,
             shape_key: ready.shape_key,
             class,
-            deadline_ns: terms.deadline.map(|deadline| {
-                arrived_ns.saturating_add(u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX))
-            }),
+            deadline_ns: terms.deadline.map(|deadline| clock::after(arrived_ns, deadline)),
             on_miss: terms.on_miss,
             arrived_ns,
             arrival: Arrival::New,
@@ -173,7 +171,22 @@ impl Shard {
 
     /// Tells the asker how its request ended, and has the work stand ready again.
     pub fn answer_asked(&self, asked: Asked, result: Result<Held, Error>, timing: Timing, class: Class) {
-        let (shapes, error) = match result {
+        let Asked {
+            standing,
+            number,
+            asker,
+        } = asked;
+        let tell = |result: Result<&[Option<Shape>], &Error>| {
+            asker.answered(
+                number,
+                &Outcome {
+                    result,
+                    timing,
+                    class,
+                },
+            );
+        };
+        match result {
             Ok(mut held) => {
                 let work = &mut held.work;
                 let outputs = 0..work.model().info().outputs.len();
@@ -181,24 +194,14 @@ impl Shard {
                     .map(|output| work.extent(output).map(|(shape, _)| shape))
                     .collect();
                 work.again();
-                self.stand_again(asked.standing, Some(held));
-                (Some(shapes), None)
+                self.stand_again(standing, Some(held));
+                tell(Ok(&shapes));
             }
             Err(error) => {
-                self.stand_again(asked.standing, None);
-                (None, Some(error))
+                self.stand_again(standing, None);
+                tell(Err(&error));
             }
-        };
-        let outcome = Outcome {
-            result: match (&shapes, &error) {
-                (Some(shapes), _) => Ok(shapes),
-                (None, Some(error)) => Err(error),
-                (None, None) => unreachable!("it ended one way or the other"),
-            },
-            timing,
-            class,
-        };
-        asked.asker.answered(asked.number, &outcome);
+        }
     }
 
     fn stand_again(&self, index: u32, held: Option<Held>) {
@@ -231,9 +234,10 @@ impl Shard {
 
     /// Whether what stands ready is what the models as they are now would give.
     fn is_current(&self, standing: &Standing) -> bool {
-        let (Standing { binding, .. }, Some(ready)) = (standing, &standing.ready) else {
+        let Some(ready) = &standing.ready else {
             return false;
         };
+        let binding = &standing.binding;
         let snapshot = self.snapshot.borrow();
         let entry = snapshot.find_ready(&binding.model);
         entry
