@@ -11,7 +11,7 @@ pub enum Kind {
     NotFound,
     /// Already there, or not possible in the present state. HTTP 409.
     Conflict,
-    /// The request is larger than a limit. HTTP 413.
+    /// The request is larger than a limit, or an output than the room for it. HTTP 413.
     TooLarge,
     /// What it asks for is not offered. HTTP 501.
     Unsupported,
@@ -84,6 +84,9 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
+    /// The memory that was given for an output is smaller than the output.
+    #[error("{0}; bind with as much room")]
+    NoRoom(String),
     /// Not offered.
     #[error("{0}")]
     Unsupported(String),
@@ -125,7 +128,7 @@ impl Error {
             Self::InvalidArgument(_) | Self::InvalidInput { .. } => Kind::InvalidArgument,
             Self::ModelNotFound { .. } => Kind::NotFound,
             Self::Conflict(_) => Kind::Conflict,
-            Self::TooLarge { .. } => Kind::TooLarge,
+            Self::TooLarge { .. } | Self::NoRoom(_) => Kind::TooLarge,
             Self::Unsupported(_) => Kind::Unsupported,
             Self::Overloaded { .. } => Kind::Overloaded,
             Self::DeadlineMiss { .. } => Kind::DeadlineMiss,

@@ -555,6 +555,9 @@ impl Shard {
 
 /// What a plugin's failure is to a client.
 pub(crate) fn plugin_error(error: &mlos_plugin_host::Error) -> Error {
+    if let mlos_plugin_host::Error::OutputSpace { .. } = error {
+        return Error::NoRoom(error.to_string());
+    }
     match error.kind() {
         ErrorKind::InvalidRequest => Error::InvalidArgument(error.to_string()),
         ErrorKind::Cancelled => Error::Cancelled,

@@ -242,7 +242,9 @@ fn what_does_not_fit_is_not_bound() {
         binding.outputs[0] = Some(desk.region(1, 8));
         let (standing, answers) = (node.bind(binding).unwrap(), Rc::<Answers>::default());
         ask(&node, &standing, &answers, 0, Class::Normal).unwrap();
-        let error = answers.only().await.unwrap_err().to_string();
-        assert!(error.contains("24") && error.contains('8'), "{error}");
+        let error = answers.only().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::TooLarge);
+        let text = error.to_string();
+        assert!(text.contains("needs 24 bytes") && text.contains("has 8"), "{text}");
     });
 }
