@@ -128,6 +128,7 @@ impl Daemon {
         Error::Unreachable {
             endpoint: self.endpoint.clone(),
             reason,
+            variable: "MLOS_ENDPOINT",
         }
     }
 }
@@ -138,7 +139,7 @@ fn percent(id: &str) -> Result<String> {
 
 fn refused(status: u16, kind: &str, message: &str) -> Error {
     Error::Refused {
-        status,
+        status: Some(status),
         kind: kind.to_owned(),
         message: message.to_owned(),
     }

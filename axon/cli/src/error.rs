@@ -82,18 +82,20 @@ pub(crate) enum Error {
     #[error("{0}")]
     Conflict(String),
     /// The daemon did not answer.
-    #[error("no answer from mlosd at {endpoint}: {reason}; start it with `mlosd`, or set MLOS_ENDPOINT")]
+    #[error("no answer from mlosd at {endpoint}: {reason}; start it with `mlosd`, or set {variable}")]
     Unreachable {
         /// Where it was looked for.
         endpoint: String,
         /// The deepest cause.
         reason: String,
+        /// Says where else to look.
+        variable: &'static str,
     },
     /// The daemon answered with an error.
-    #[error("mlosd refused ({status}, {kind}): {message}")]
+    #[error("mlosd refused ({}{kind}): {message}", status.map_or(String::new(), |status| format!("{status}, ")))]
     Refused {
-        /// HTTP status.
-        status: u16,
+        /// HTTP status, if it was asked over HTTP.
+        status: Option<u16>,
         /// The daemon's word for it.
         kind: String,
         /// The daemon's words.
@@ -117,7 +119,12 @@ impl Error {
             Error::Invalid(_) => Kind::Invalid,
             Error::Conflict(_) => Kind::Conflict,
             Error::Unreachable { .. } => Kind::Network,
-            Error::Refused { status: 404, .. } => Kind::NotFound,
+            Error::Refused {
+                status: Some(404), ..
+            } => Kind::NotFound,
+            Error::Refused {
+                status: None, kind, ..
+            } if kind == "not_found" => Kind::NotFound,
             Error::Refused { .. } => Kind::Server,
             Error::Adapter(axon_adapters::Error::Reference { .. }) => Kind::Usage,
             Error::Adapter(error) => adapter_kind(error.kind()),

@@ -22,3 +22,9 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 1 << 30;
 pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Numbers of an output that are shown as text.
 pub(crate) const VALUES_SHOWN: usize = 10;
+/// Room for an output of which only the model knows the size, over shared memory, bytes; it grows …
+pub(crate) const OUTPUT_ROOM_FIRST: usize = 1 << 20;
+/// … by this factor, as the memory for all tensors does …
+pub(crate) const ROOM_FACTOR: usize = 8;
+/// … up to this.
+pub(crate) const OUTPUT_ROOM_MAX: usize = 1 << 36;

@@ -14,8 +14,10 @@ mod context;
 mod daemon;
 mod error;
 mod limits;
+mod local;
 mod npy;
 mod size;
+mod tensor;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,9 @@
 //! NumPy's `.npy` files as JSON arrays.
 
-use half::f16;
-use serde_json::{Number, Value};
+use mlos_client::DType;
+use serde_json::Value;
+
+use crate::tensor;
 
 /// Reads a whole file; the error says what is wrong with it.
 pub(crate) fn read(bytes: &[u8]) -> Result<Value, String> {
@@ -58,40 +60,26 @@ fn shape(header: &str) -> Option<Vec<usize>> {
 }
 
 fn elements(descr: &str, data: &[u8]) -> Result<Vec<Value>, String> {
-    fn each<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> Value) -> Vec<Value> {
-        data.as_chunks().0.iter().map(|chunk| value(*chunk)).collect()
-    }
-    // JSON has no number for these; the daemon reads them as text.
-    let float = |x: f64| match Number::from_f64(x) {
-        Some(number) => Value::Number(number),
-        None if x.is_nan() => "NaN".into(),
-        None if x > 0.0 => "Infinity".into(),
-        None => "-Infinity".into(),
-    };
-    Ok(match descr {
-        "<f4" => each(data, |b| float(shortest(f32::from_le_bytes(b)))),
-        "<f8" => each(data, |b| float(f64::from_le_bytes(b))),
-        "<f2" => each(data, |b| float(f16::from_le_bytes(b).to_f64())),
-        "|b1" => each(data, |[b]: [u8; 1]| Value::Bool(b != 0)),
-        "|u1" => each(data, |[b]: [u8; 1]| b.into()),
-        "|i1" => each(data, |b| i8::from_le_bytes(b).into()),
-        "<u2" => each(data, |b| u16::from_le_bytes(b).into()),
-        "<i2" => each(data, |b| i16::from_le_bytes(b).into()),
-        "<u4" => each(data, |b| u32::from_le_bytes(b).into()),
-        "<i4" => each(data, |b| i32::from_le_bytes(b).into()),
-        "<u8" => each(data, |b| u64::from_le_bytes(b).into()),
-        "<i8" => each(data, |b| i64::from_le_bytes(b).into()),
+    let dtype = match descr {
+        "<f4" => DType::F32,
+        "<f8" => DType::F64,
+        "<f2" => DType::F16,
+        "|b1" => DType::Bool,
+        "|u1" => DType::U8,
+        "|i1" => DType::I8,
+        "<u2" => DType::U16,
+        "<i2" => DType::I16,
+        "<u4" => DType::U32,
+        "<i4" => DType::I32,
+        "<u8" => DType::U64,
+        "<i8" => DType::I64,
         other => {
             return Err(format!(
                 "its element type `{other}` is not supported; convert it with .astype first"
             ));
         }
-    })
-}
-
-/// The shortest number that reads back as the same `f32`: 0.1, not 0.10000000149011612.
-fn shortest(x: f32) -> f64 {
-    x.to_string().parse().unwrap_or(f64::from(x))
+    };
+    Ok(tensor::values(dtype, data))
 }
 
 fn nested(flat: Vec<Value>, shape: &[usize]) -> Value {

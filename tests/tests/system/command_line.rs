@@ -1,15 +1,18 @@
 //! What a user types, against a real daemon.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mlos_tests::{Daemon, Finished, Options, binary, repository, run};
 use serde_json::{Value, json};
 
+use crate::local::socket;
+
 /// `axon` with a home of its own.
 pub struct Axon {
     home: tempfile::TempDir,
     endpoint: String,
+    socket: PathBuf,
 }
 
 impl Axon {
@@ -17,6 +20,7 @@ impl Axon {
         Self {
             home: tempfile::tempdir().unwrap(),
             endpoint: format!("http://{}", daemon.address),
+            socket: socket(daemon),
         }
     }
 
@@ -30,6 +34,7 @@ impl Axon {
         run(command
             .env("AXON_HOME", self.home.path())
             .env("MLOS_ENDPOINT", &self.endpoint)
+            .env("MLOS_SOCKET", &self.socket)
             .args(arguments))
     }
 

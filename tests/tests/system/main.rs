@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod command_line;
+mod command_line_local;
 mod connections;
 mod correctness;
 mod disorder;

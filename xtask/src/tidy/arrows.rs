@@ -51,7 +51,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "mlos-smi",
         ],
     ),
-    ("axon", &["axon-adapters", "axon-package"]),
+    ("axon", &["axon-adapters", "axon-package", "mlos-client"]),
 ];
 
 /// May depend on anything; only tests may depend on them.

@@ -4,9 +4,11 @@ use std::{
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use mlos_client::{Class, Terms};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -15,8 +17,17 @@ use crate::{
     context::Context,
     daemon::Daemon,
     error::{Error, Result, io},
-    limits, npy,
+    limits, local, npy,
 };
+
+/// The ways to the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Via {
+    /// The network: from anywhere, with texts and images too
+    Http,
+    /// Shared memory: from this machine, with tensors
+    Local,
+}
 
 /// Ask mlosd for one inference
 #[derive(clap::Args)]
@@ -26,6 +37,7 @@ Examples:
   axon infer local/mlp --input x=@row.npy --priority realtime --deadline-ms 5
   axon infer hf/org/bert --text 'Paris is the [MASK] of France'
   axon infer hf/org/vit --image cat.jpg --json
+  axon infer local/mlp --input x=@row.npy --via local
 
 An input's value is JSON, @FILE.npy, or @FILE with JSON in it.
 JSON: mlosd's answer: {\"status\",\"model_id\",\"outputs\":[{\"name\",\"dtype\",\"shape\",\"data\"}],\"timing\":{...}}")]
@@ -47,13 +59,23 @@ pub(crate) struct Infer {
     /// The answer is worthless after this time
     #[arg(long, value_name = "MS")]
     deadline_ms: Option<f64>,
-    /// Where mlosd is [default: MLOS_ENDPOINT, mlos.endpoint, http://127.0.0.1:8080]
+    /// How mlosd is asked
+    #[arg(long, value_enum, default_value = "http")]
+    via: Via,
+    /// Where mlosd is, over HTTP [default: MLOS_ENDPOINT, mlos.endpoint, http://127.0.0.1:8080]
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
+    /// Where mlosd is, on this machine [default: MLOS_SOCKET, $XDG_RUNTIME_DIR/mlosd.sock, /run/mlos/mlosd.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
 }
 
 pub(crate) async fn run(context: &Context, arguments: &Infer) -> Result<Answer> {
-    let body = body(arguments)?;
+    // What is wrong with the command line is said before the daemon is looked for.
+    let asked = match arguments.via {
+        Via::Http => Asked::Body(body(arguments)?),
+        Via::Local => Asked::Tensors(tensors(arguments)?, terms(arguments)?),
+    };
     // Registered models need not be installed here; those that are may be named by half.
     let id = context
         .store()
@@ -64,13 +86,30 @@ pub(crate) async fn run(context: &Context, arguments: &Infer) -> Result<Answer> 
         Ok(id) => id.base(),
         Err(_) => arguments.model.clone(),
     };
-    let daemon = Daemon::new(context.endpoint(arguments.endpoint.as_deref()))?;
-    let answer = daemon.infer(&id, &body).await?;
+    let answer = match asked {
+        Asked::Body(body) => {
+            let daemon = Daemon::new(context.endpoint(arguments.endpoint.as_deref()))?;
+            daemon.infer(&id, &body).await?
+        }
+        Asked::Tensors(inputs, terms) => {
+            let socket = arguments.socket.clone().unwrap_or_else(mlos_client::default_path);
+            local::infer(&socket, &id, &inputs, &terms)?
+        }
+    };
     let text = shown(&answer);
     Ok(Answer::new(answer, text))
 }
 
+/// A request, as its way wants it.
+enum Asked {
+    Body(Value),
+    Tensors(Map<String, Value>, Terms),
+}
+
 fn body(arguments: &Infer) -> Result<Value> {
+    if arguments.socket.is_some() {
+        return Err(Error::Usage("--socket goes with --via local".into()));
+    }
     let mut body = Map::new();
     if let Some(text) = &arguments.text {
         body.insert("input".into(), json!(text));
@@ -78,15 +117,7 @@ fn body(arguments: &Infer) -> Result<Value> {
     if let Some(path) = &arguments.image {
         body.insert("input".into(), json!(STANDARD.encode(read(path)?)));
     }
-    let mut inputs = Map::new();
-    for input in &arguments.input {
-        let (name, value) = input.split_once('=').ok_or_else(|| {
-            Error::Usage(format!(
-                "`--input {input}`: expected NAME=VALUE, such as x=@file.npy or 'x=[1, 2]'"
-            ))
-        })?;
-        inputs.insert(name.to_owned(), value_of(name, value)?);
-    }
+    let inputs = inputs(arguments)?;
     if !inputs.is_empty() {
         body.insert("inputs".into(), Value::Object(inputs));
     } else if body.is_empty() {
@@ -99,6 +130,59 @@ fn body(arguments: &Infer) -> Result<Value> {
         body.insert("deadline_ms".into(), json!(deadline_ms));
     }
     Ok(Value::Object(body))
+}
+
+/// What goes into shared memory.
+fn tensors(arguments: &Infer) -> Result<Map<String, Value>> {
+    let wrong = |text: &str| Err(Error::Usage(text.into()));
+    if arguments.endpoint.is_some() {
+        return wrong("--endpoint goes with --via http; --socket says where mlosd is on this machine");
+    }
+    if arguments.text.is_some() || arguments.image.is_some() {
+        return wrong("over shared memory a model takes tensors: give --input, or ask with --via http");
+    }
+    match inputs(arguments)? {
+        none if none.is_empty() => wrong("give --input NAME=VALUE"),
+        inputs => Ok(inputs),
+    }
+}
+
+/// As the daemon reads them over HTTP.
+fn terms(arguments: &Infer) -> Result<Terms> {
+    let mut terms = Terms::default();
+    if let Some(word) = &arguments.priority {
+        terms.class = match word.to_ascii_lowercase().as_str() {
+            "0" => None,
+            "rt" | "realtime" | "1" => Some(Class::Realtime),
+            "high" | "2" => Some(Class::High),
+            "normal" | "3" => Some(Class::Normal),
+            "low" | "batch" | "4" => Some(Class::Batch),
+            _ => {
+                let expected = "none of realtime, high, normal, batch, or 0 to 4";
+                return Err(local::wrong(&format!("priority: '{word}' is {expected}")));
+            }
+        };
+    }
+    if let Some(ms) = arguments.deadline_ms {
+        let deadline = Duration::try_from_secs_f64(ms / 1e3).ok();
+        let deadline = deadline.filter(|deadline| !deadline.is_zero());
+        terms.deadline =
+            Some(deadline.ok_or_else(|| local::wrong(&format!("deadline_ms: {ms} is no time ahead")))?);
+    }
+    Ok(terms)
+}
+
+fn inputs(arguments: &Infer) -> Result<Map<String, Value>> {
+    let mut inputs = Map::new();
+    for input in &arguments.input {
+        let (name, value) = input.split_once('=').ok_or_else(|| {
+            Error::Usage(format!(
+                "`--input {input}`: expected NAME=VALUE, such as x=@file.npy or 'x=[1, 2]'"
+            ))
+        })?;
+        inputs.insert(name.to_owned(), value_of(name, value)?);
+    }
+    Ok(inputs)
 }
 
 fn value_of(name: &str, text: &str) -> Result<Value> {

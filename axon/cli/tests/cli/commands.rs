@@ -511,8 +511,13 @@ fn shells_get_completions() {
         ("fish", "complete -c axon"),
         ("powershell", "axon"),
     ] {
-        world.axon(&["completions", shell]).ok().says(&[word]);
+        world.axon(&["completions", shell]).ok().says(&[word, "via"]);
     }
+    // The values too.
+    world
+        .axon(&["completions", "bash"])
+        .ok()
+        .says(&["\"http local\""]);
     world
         .axon(&["completions", "tcsh"])
         .fails(2, &["possible values"]);

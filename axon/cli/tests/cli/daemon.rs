@@ -236,6 +236,46 @@ fn infer_sends_text_and_images_and_passes_json_on() {
     assert_eq!(asked[1].1, json!({ "input": "iVBORw==" }));
 }
 
+/// Before there is any daemon to ask.
+#[test]
+fn infer_over_shared_memory_says_what_it_needs() {
+    let world = installed();
+    let socket = world.path("mlosd.sock");
+    let check = |arguments: &[&str], code: i32, words: &[&str]| {
+        let mut command = world.command(&[&["infer", "local/m", "--via", "local"], arguments].concat());
+        Run::of(command.env("MLOS_SOCKET", &socket)).fails(code, words);
+    };
+    check(&[], 2, &["give --input"]);
+    check(&["--text", "a"], 2, &["a model takes tensors", "--via http"]);
+    check(&["-i", "x=1", "--endpoint", "http://x"], 2, &["--socket"]);
+    check(
+        &["-i", "x=1", "--deadline-ms", "0"],
+        6,
+        &["invalid_argument", "0 is no time ahead"],
+    );
+    check(
+        &["-i", "x=1", "--priority", "soon"],
+        6,
+        &["'soon' is none of realtime"],
+    );
+    let nobody = format!("no answer from mlosd at {}", socket.display());
+    check(
+        &["-i", "x=1"],
+        5,
+        &[&nobody, "start it with `mlosd`, or set MLOS_SOCKET"],
+    );
+    world
+        .axon(&["infer", "local/m", "-i", "x=1", "--via", "grpc"])
+        .fails(2, &["[possible values: http, local]"]);
+    world
+        .axon(&["infer", "local/m", "-i", "x=1", "--socket", "x"])
+        .fails(2, &["--socket goes with --via local"]);
+    world
+        .axon(&["infer", "--help"])
+        .ok()
+        .says(&["--via <VIA>", "- local: "]);
+}
+
 #[test]
 fn infer_refuses_what_cannot_be_sent() {
     let world = installed();
