@@ -1,7 +1,8 @@
 //! What a call of a model costs beside the model: a plugin that computes nothing, through the host.
 //!
-//! `cargo bench -p mlos-benches --bench host`. `again` is one work run over and over in memory of another process, as the
-//! local edge does it; `fresh` makes a work for each call with memory of the pool, as the other edges do.
+//! `cargo bench -p mlos-benches --bench host`. `again` is one work run over and over in memory of another process, `whole`
+//! the same without a gate, which is how a core's front runs what the local edge asks; `fresh` makes a work for each call
+//! with memory of the pool, as the other edges do.
 
 use std::hint::black_box;
 use std::rc::Rc;
@@ -56,6 +57,15 @@ fn noop_call(criterion: &mut Criterion) {
     for fill in ["nothing", "echo"] {
         let model = load(&file(fill));
         let mut work = Work::new(&model, vec![Some(input())], Outputs::Into(&given)).ok();
+        group.bench_function(format!("whole_{fill}"), |bench| {
+            bench.iter(|| {
+                let mut ready = work.take().expect("it comes back");
+                ready.again();
+                let finished = Call::run_whole(ready, &pool);
+                assert!(finished.result.is_ok());
+                work = Some(finished.work);
+            });
+        });
         group.bench_function(format!("again_{fill}"), |bench| {
             bench.iter(|| {
                 let mut ready = work.take().expect("it comes back");

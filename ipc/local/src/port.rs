@@ -176,10 +176,10 @@ impl<S: StandingService> Port<S> {
 
     /// Takes up to `most` requests. True if there was one.
     pub(crate) fn drain(&self, most: usize) -> bool {
-        let Some(me) = self.me.upgrade() else { return false };
-        if self.fault.borrow().is_some() {
+        if !self.has_request() || self.fault.borrow().is_some() {
             return false;
         }
+        let Some(me) = self.me.upgrade() else { return false };
         let asker: Rc<dyn Asker> = me;
         self.draining.set(true);
         let mut taken = 0;
@@ -197,6 +197,7 @@ impl<S: StandingService> Port<S> {
         }
         self.draining.set(false);
         self.be_heard();
+        self.service.asked_all();
         taken > 0
     }
 

@@ -1,6 +1,7 @@
 use crate::error::Error;
-use crate::gate::Gate;
-use crate::stack::PooledStack;
+use crate::gate::{Gate, Open};
+use crate::output::Part;
+use crate::stack::{self, PooledStack};
 use crate::state::{State, StatePtr};
 use crate::table::while_running;
 use crate::work::Work;
@@ -49,6 +50,9 @@ pub struct Finished {
     pub longest_slice_ns: u64,
     /// Checkpoints reached.
     pub checkpoints: u64,
+    /// When the plugin returned, by the monotonic clock: who wants to know the time now need not look again. 0 if it was
+    /// never called.
+    pub ended_ns: u64,
 }
 
 impl Call {
@@ -61,6 +65,28 @@ impl Call {
             Ok(running) => Phase::Running(running),
             Err(refused) => Phase::Refused(refused),
         })
+    }
+
+    /// Runs all that is left of `work` to its end, without a gate: what [`start`](Self::start) and
+    /// [`resume`](Self::resume) do with one that is [`Open`](crate::Open), for less. Nothing is ever suspended, so the
+    /// plugin needs no stack of its own: it runs on that of this thread, where there is as much room on it as plugins
+    /// are promised.
+    pub fn run_whole(work: Work, pool: &Pool) -> Finished {
+        if !stack::has_room() {
+            return run_beside(work, pool);
+        }
+        match prepare(work, None, pool) {
+            Ok(prepared) => {
+                let state = prepared.place(None);
+                let state = state.get();
+                state.before_resume();
+                // SAFETY: the stack has room, as was just seen, and without a gate nothing leaves it before the end.
+                let code = while_running(state, || unsafe { state.infer() });
+                state.after_return();
+                state.finish(code)
+            }
+            Err(refused) => Finished::refused(*refused),
+        }
     }
 
     /// Runs it until it is suspended or over.
@@ -77,16 +103,7 @@ impl Call {
             return Step::Done(finished);
         }
         match std::mem::replace(&mut self.0, Phase::Over) {
-            Phase::Refused(refused) => {
-                let (work, error) = *refused;
-                Step::Done(Finished {
-                    work,
-                    result: Err(error),
-                    compute_ns: 0,
-                    longest_slice_ns: 0,
-                    checkpoints: 0,
-                })
-            }
+            Phase::Refused(refused) => Step::Done(Finished::refused(*refused)),
             Phase::Running(_) | Phase::Over => panic!("a finished call was resumed"),
         }
     }
@@ -102,6 +119,66 @@ impl fmt::Debug for Call {
     }
 }
 
+impl Finished {
+    /// A call that was never started.
+    fn refused((work, error): (Work, Error)) -> Self {
+        Self {
+            work,
+            result: Err(error),
+            compute_ns: 0,
+            longest_slice_ns: 0,
+            checkpoints: 0,
+            ended_ns: 0,
+        }
+    }
+}
+
+/// Runs a work whole on a stack beside that of this thread.
+#[cold]
+fn run_beside(work: Work, pool: &Pool) -> Finished {
+    let mut call = Call::start(work, None, pool, Rc::new(Open));
+    loop {
+        if let Step::Done(finished) = call.resume() {
+            return finished;
+        }
+    }
+}
+
+/// What a call is before it is placed: a state with its inputs, and the right to run the model.
+struct Prepared {
+    state: StatePtr,
+    part: Option<Part>,
+    work: Work,
+}
+
+impl Prepared {
+    fn place(mut self, gate: Option<Rc<dyn Gate>>) -> StatePtr {
+        self.state.place(self.work, self.part, gate);
+        self.state
+    }
+}
+
+fn prepare(mut work: Work, rows: Option<Range<usize>>, pool: &Pool) -> Result<Prepared, Box<(Work, Error)>> {
+    let mut state = StatePtr::take();
+    // One step after the other: a closure's result of all of them would be moved about for each call.
+    let part = match work.part(rows) {
+        Ok(part) => part,
+        Err(error) => return Err(Box::new((work, error))),
+    };
+    let cut = part
+        .as_ref()
+        .filter(|part| part.rows.len() < part.total)
+        .map(|part| &part.rows);
+    if let Err(error) = state.views().cut(work.model(), work.inputs(), cut, pool) {
+        return Err(Box::new((work, error)));
+    }
+    if let Err(error) = work.model().begin() {
+        return Err(Box::new((work, error)));
+    }
+    work.begin(pool);
+    Ok(Prepared { state, part, work })
+}
+
 /// A call that holds a stack and, if it needs one, the right to run its model.
 struct Running {
     /// Dropped before the state that its stack points to.
@@ -111,33 +188,16 @@ struct Running {
 
 impl Running {
     fn new(
-        mut work: Work,
+        work: Work,
         rows: Option<Range<usize>>,
         pool: &Pool,
         gate: Rc<dyn Gate>,
     ) -> Result<Self, Box<(Work, Error)>> {
-        let mut state = StatePtr::take();
-        // One step after the other: a closure's result of all of them would be moved about for each call.
-        let part = match work.part(rows) {
-            Ok(part) => part,
-            Err(error) => return Err(Box::new((work, error))),
-        };
-        let cut = part
-            .as_ref()
-            .filter(|part| part.rows.len() < part.total)
-            .map(|part| &part.rows);
-        if let Err(error) = state.views().cut(work.model(), work.inputs(), cut, pool) {
-            return Err(Box::new((work, error)));
-        }
         let stack = match PooledStack::take() {
             Ok(stack) => stack,
             Err(error) => return Err(Box::new((work, error))),
         };
-        if let Err(error) = work.model().begin() {
-            return Err(Box::new((work, error)));
-        }
-        work.begin(pool);
-        state.place(work, part, gate);
+        let state = prepare(work, rows, pool)?.place(Some(gate));
         Ok(Self {
             coroutine: coroutine(stack, state.as_ptr()),
             state,
@@ -175,7 +235,8 @@ fn coroutine(stack: PooledStack, state: *const State) -> Coroutine<(), (), i32, 
     Coroutine::with_stack(stack, move |yielder, ()| {
         // SAFETY: Running drops its coroutine before the state.
         let state = unsafe { &*state };
+        state.suspends_by(yielder);
         // SAFETY: on the coroutine's stack, whose yielder this is.
-        unsafe { state.infer(yielder) }
+        unsafe { state.infer() }
     })
 }

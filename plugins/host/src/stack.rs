@@ -1,7 +1,8 @@
 use crate::error::Error;
 use crate::limits::{CALLS_PER_THREAD_MAX, STACK_BYTES, STACKS_IDLE_MAX};
 use corosensei::stack::{DefaultStack, Stack, StackPointer};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::mem::MaybeUninit;
 
 /// The stacks of one thread: `live` are in use, `idle` wait, warm in the cache, for the next call.
 struct Stacks {
@@ -11,6 +12,52 @@ struct Stacks {
 
 thread_local! {
     static STACKS: RefCell<Stacks> = const { RefCell::new(Stacks { live: 0, idle: Vec::new() }) };
+}
+
+thread_local! {
+    /// From where to where the stack of this thread reaches; nothing before it was looked up.
+    static OWN: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
+}
+
+/// Beside what a plugin is promised: for the frames between it and whoever asks, and what the libraries of the system take
+/// of a thread's stack for themselves.
+const SPARE_BYTES: usize = 64 * 1024;
+
+/// Whether the caller is on the stack of its thread, and a plugin has there the room that it is promised.
+#[inline]
+pub(crate) fn has_room() -> bool {
+    let here = 0_u8;
+    let here = (&raw const here).addr();
+    let (low, high) = OWN.get().unwrap_or_else(look_up);
+    here < high && here >= low + STACK_BYTES + SPARE_BYTES
+}
+
+/// The bounds of this thread's stack, without its guard. If they cannot be had, those of one without room.
+#[cold]
+fn look_up() -> (usize, usize) {
+    let bounds = bounds().unwrap_or((0, 0));
+    OWN.set(Some(bounds));
+    bounds
+}
+
+fn bounds() -> Option<(usize, usize)> {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    // SAFETY: has no conditions.
+    let this = unsafe { libc::pthread_self() };
+    // SAFETY: the calling thread is alive; the memory is ours to write.
+    let code = unsafe { libc::pthread_getattr_np(this, attributes.as_mut_ptr()) };
+    if code != 0 {
+        return None;
+    }
+    let (mut start, mut size, mut guard) = (std::ptr::null_mut(), 0, 0);
+    // SAFETY: the attributes were made; the places are ours to write.
+    let stack = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut start, &raw mut size) };
+    // SAFETY: as above.
+    let guarded = unsafe { libc::pthread_attr_getguardsize(attributes.as_ptr(), &raw mut guard) };
+    // SAFETY: made by pthread_getattr_np, and not used any more.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    // Whether the guard lies inside of what is named depends on the library; it is small.
+    (stack == 0 && guarded == 0).then(|| (start.addr() + guard, start.addr() + size))
 }
 
 /// A guard-paged stack on loan from its thread's pool.

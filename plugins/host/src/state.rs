@@ -56,7 +56,7 @@ impl StatePtr {
 
     /// Puts a call where it stays; its inputs have been cut.
     #[inline]
-    pub(crate) fn place(&mut self, work: Work, part: Option<Part>, gate: Rc<dyn Gate>) {
+    pub(crate) fn place(&mut self, work: Work, part: Option<Part>, gate: Option<Rc<dyn Gate>>) {
         let state = self.get_mut();
         state.views.lay_out(work.inputs(), work.model().input_names());
         state
@@ -111,7 +111,8 @@ pub(crate) struct State {
 
 /// What a call is about.
 struct Job {
-    gate: Rc<dyn Gate>,
+    /// None: it runs to its end, and there is nothing to leave its stack by.
+    gate: Option<Rc<dyn Gate>>,
     part: Option<Part>,
     /// Until the call is over.
     work: RefCell<Option<Work>>,
@@ -196,12 +197,17 @@ impl State {
         self.refusal = Cell::default();
     }
 
+    /// The way back from the stack that the plugin is about to be called on.
+    pub(crate) fn suspends_by(&self, yielder: &Yielder<(), ()>) {
+        self.yielder.set(yielder);
+    }
+
     /// Calls the plugin.
     ///
     /// # Safety
-    /// On the stack that `yielder` leaves, and once.
-    pub(crate) unsafe fn infer(&self, yielder: &Yielder<(), ()>) -> i32 {
-        self.yielder.set(yielder);
+    /// Once, on a stack with room for a plugin; where there is a gate, on the one that [`suspends_by`](Self::suspends_by)
+    /// named the way back from.
+    pub(crate) unsafe fn infer(&self) -> i32 {
         let (infer, plugin, model) = {
             let work = self.job().work.borrow();
             let model = &work
@@ -248,6 +254,7 @@ impl State {
             compute_ns: self.times.compute_ns.get(),
             longest_slice_ns: self.times.longest_slice_ns.get(),
             checkpoints: self.times.checkpoints.get(),
+            ended_ns: self.times.mark_ns.get(),
         }
     }
 
@@ -261,7 +268,8 @@ impl State {
     }
 
     pub(crate) fn wants_checkpoint(&self) -> bool {
-        self.cancelled.get() || self.job().gate.wants_checkpoint()
+        let gate = self.job().gate.as_ref();
+        self.cancelled.get() || gate.is_some_and(|gate| gate.wants_checkpoint())
     }
 
     /// A layer boundary; false: the plugin is to give up.
@@ -270,7 +278,9 @@ impl State {
             return false;
         }
         self.times.checkpoints.set(self.times.checkpoints.get() + 1);
-        match self.job().gate.at_checkpoint(self.times.mark()) {
+        let checkpoint = self.times.mark();
+        let Some(gate) = &self.job().gate else { return true };
+        match gate.at_checkpoint(checkpoint) {
             Verdict::Continue => {}
             Verdict::Suspend => self.suspend(),
             Verdict::Cancel => self.cancel(),
@@ -280,7 +290,7 @@ impl State {
 
     fn suspend(&self) {
         self.times.pause();
-        // SAFETY: checkpoint runs inside the coroutine, which set the pointer to its own yielder.
+        // SAFETY: there is a gate, so checkpoint runs inside the coroutine, which set the pointer to its own yielder.
         unsafe { (*self.yielder.get()).suspend(()) };
     }
 

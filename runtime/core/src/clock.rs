@@ -21,6 +21,11 @@ pub fn now_ns() -> u64 {
     monotonic_ns().saturating_sub(start_ns)
 }
 
+/// A time of the system's monotonic clock, as this clock tells it.
+pub(crate) fn of_monotonic_ns(ns: u64) -> u64 {
+    ns.saturating_sub(*START_NS)
+}
+
 /// So long after a time; never, if that is beyond what can be said.
 pub(crate) fn after(start_ns: u64, time: Duration) -> u64 {
     start_ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))

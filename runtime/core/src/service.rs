@@ -405,7 +405,11 @@ impl StandingService for Node {
     }
 
     fn ask(&self, bound: &Standing, terms: Terms, asker: &Rc<dyn Asker>, number: u64) -> Result<(), Error> {
-        self.shard.ask(bound.index, terms, asker.clone(), number)
+        self.shard.ask(bound.index, terms, asker, number)
+    }
+
+    fn asked_all(&self) {
+        self.shard.asked_all();
     }
 
     fn cancel(&self, bound: &Standing) {

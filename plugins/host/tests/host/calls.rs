@@ -19,6 +19,27 @@ fn a_call_computes() {
 }
 
 #[test]
+fn a_work_runs_whole_on_the_stack_of_its_thread() {
+    let (model, pool) = (affine("{}"), pool());
+    let finished = Call::run_whole(work(&model, &pool, 4, 0.5), &pool);
+    finished.result.unwrap();
+    assert_eq!(finished.checkpoints, 4);
+    assert!(finished.longest_slice_ns <= finished.compute_ns);
+    assert!(finished.ended_ns > finished.compute_ns);
+    assert_right(finished.work, 4, 0.5);
+    let refused = Call::run_whole(done(&model, &pool), &pool);
+    assert!(matches!(refused.result, Err(Error::Request { .. })));
+    assert_eq!((stack_stats().live, stack_stats().idle), (0, 0));
+}
+
+/// A work that has been run.
+fn done(model: &Model, pool: &Pool) -> Work {
+    let finished = Call::run_whole(work(model, pool, 1, 0.0), pool);
+    finished.result.unwrap();
+    finished.work
+}
+
+#[test]
 fn suspended_at_each_checkpoint_with_another_call_in_between() {
     let (model, pool) = (affine("{}"), pool());
     let mut outer = Call::start(
@@ -101,6 +122,26 @@ fn a_gate_may_run_calls_itself() {
     let (finished, _) = drive(&mut call);
     assert_eq!(gate.runs.get(), 6);
     assert_right(finished.work, 6, 0.0);
+}
+
+/// Runs a work whole inside each checkpoint, where the stack is not the thread's.
+struct NestingWhole(Model, Pool);
+
+impl Gate for NestingWhole {
+    fn at_checkpoint(&self, _: Checkpoint) -> Verdict {
+        let inner = Call::run_whole(work(&self.0, &self.1, 2, 5.0), &self.1);
+        assert_right(inner.work, 2, 5.0);
+        Verdict::Continue
+    }
+}
+
+#[test]
+fn a_work_runs_whole_on_a_stack_beside_one_without_room() {
+    let (model, pool) = (affine("{}"), pool());
+    let gate = Rc::new(NestingWhole(model.clone(), pool.clone()));
+    let (finished, _) = drive(&mut Call::start(work(&model, &pool, 6, 0.0), None, &pool, gate));
+    assert_right(finished.work, 6, 0.0);
+    assert_eq!((stack_stats().live, stack_stats().idle), (0, 2));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures_channel::oneshot;
 use mlos_api::{Class, Error, Timing};
 use mlos_plugin_host::{ErrorKind, Work};
-use mlos_scheduler::{Decision, Dispatch, Event, JobId, Member, ModelIndex, Thread, Why};
+use mlos_scheduler::{Decision, Decisions, Dispatch, Event, JobId, Member, ModelIndex, Policy, Thread, Why};
 use smallvec::SmallVec;
 use tracing::trace;
 
@@ -20,12 +20,39 @@ use super::{Input, Shard, front};
 use crate::class::{from_policy, on_miss, to_policy};
 use crate::config::PreemptionMode;
 use crate::metrics::{add, bump};
+use crate::registry::Graph;
 use crate::{clock, executor};
 
 /// A decision with what it refers to, copied out of the policy.
-struct Action {
+pub(crate) struct Action {
     decision: Decision,
     members: SmallVec<[Member; 1]>,
+}
+
+/// What the policy has said, in its order.
+pub(crate) type Actions = SmallVec<[Action; 4]>;
+
+/// Copies an answer of the policy out.
+pub(crate) fn actions_of(decisions: &Decisions) -> Actions {
+    let action = |decision: &Decision| Action {
+        decision: *decision,
+        members: match decision {
+            Decision::Dispatch(dispatch) => SmallVec::from_slice(decisions.members(dispatch)),
+            _ => SmallVec::new(),
+        },
+    };
+    decisions.iter().map(action).collect()
+}
+
+/// A job that has finished, for the counters.
+pub(crate) struct Ran<'a> {
+    pub graph: &'a Graph,
+    pub class: Class,
+    pub arrived_ns: u64,
+    pub deadline_ns: Option<u64>,
+    pub compute_ns: u64,
+    pub preemptions: u32,
+    pub parts: u32,
 }
 
 impl Shard {
@@ -106,23 +133,33 @@ impl Shard {
     }
 
     fn take_in(&self, input: Input) {
+        self.fresh_ns.set(0);
         self.inputs.borrow_mut().push_back(input);
-        if self.feeding.replace(true) {
-            return;
+        if !self.feeding.get() {
+            self.guarded(|| self.work_off(SmallVec::new()));
         }
-        let carried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            while let Some(input) = self.next_input() {
-                for action in self.decide(input) {
-                    self.carry_out(action);
-                }
-            }
-        }));
+    }
+
+    /// Does what feeds the policy. A panic in it starts the shard's state anew.
+    pub fn guarded(&self, feed: impl FnOnce()) {
+        debug_assert!(!self.feeding.get(), "what is fed meanwhile is put in line");
+        self.feeding.set(true);
+        let fed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(feed));
         self.feeding.set(false);
-        if carried.is_err() {
+        if fed.is_err() {
             self.start_anew();
         }
         self.publish_gauges();
         self.share_bulk();
+    }
+
+    /// Does what the policy has said, and then tells it what is in line.
+    pub fn work_off(&self, mut actions: Actions) {
+        loop {
+            actions.into_iter().for_each(|action| self.carry_out(action));
+            let Some(input) = self.next_input() else { return };
+            actions = self.consult(clock::now_ns(), input, actions_of);
+        }
     }
 
     fn next_input(&self) -> Option<Input> {
@@ -134,32 +171,17 @@ impl Shard {
         self.inputs.borrow_mut().push_back(Input::Event(event));
     }
 
-    fn decide(&self, input: Input) -> SmallVec<[Action; 4]> {
+    /// Asks the policy, and reads its answer.
+    pub(super) fn consult<T>(&self, now_ns: u64, input: Input, read: impl FnOnce(&Decisions) -> T) -> T {
         let mut policy = self.policy.borrow_mut();
-        let now_ns = match self.arrived_ns.take() {
-            0 => clock::now_ns(),
-            arrived_ns => arrived_ns,
-        };
         self.decided_ns.set(now_ns);
+        self.tick_ns.set(u64::MAX);
         let decisions = match input {
             Input::Event(event) => policy.on(now_ns, event),
             Input::Remove(model) => policy.remove_model(now_ns, model),
         };
         trace!(shard = self.index, ?input, decisions = ?decisions.as_slice());
-        self.tick_ns.set(u64::MAX);
-        decisions
-            .iter()
-            .map(|decision| {
-                let members = match decision {
-                    Decision::Dispatch(dispatch) => SmallVec::from_slice(decisions.members(dispatch)),
-                    _ => SmallVec::new(),
-                };
-                Action {
-                    decision: *decision,
-                    members,
-                }
-            })
-            .collect()
+        read(decisions)
     }
 
     fn carry_out(&self, action: Action) {
@@ -390,26 +412,15 @@ impl Shard {
             Ok(produced) => produced,
             Err(error) => return self.answer_failed(job, error),
         };
-        // The policy has just said so, and reading the clock takes longer than what was done since.
-        let now_ns = self.decided_ns.get();
-        let total_ns = now_ns.saturating_sub(job.arrived_ns);
-        let counters = self.counters.class(job.class);
-        bump(&counters.completed);
-        counters.latency.record_ns(total_ns);
-        if job.deadline_ns.is_some_and(|deadline_ns| now_ns > deadline_ns) {
-            bump(&counters.deadline_missed);
-        }
-        let queue_ns = total_ns.saturating_sub(job.compute_ns);
-        let model = job.ticket.graph().counters(self.index);
-        bump(&model.completed);
-        add(&model.queue_ns, queue_ns);
-        let timing = Timing {
-            queue_ns,
+        let timing = self.note_finished(&Ran {
+            graph: job.ticket.graph(),
+            class: job.class,
+            arrived_ns: job.arrived_ns,
+            deadline_ns: job.deadline_ns,
             compute_ns: job.compute_ns,
-            total_ns,
             preemptions: job.preemptions,
             parts: job.parts,
-        };
+        });
         match (job.reply, produced) {
             (Answerer::Channel(reply), Produced::Outputs(outputs)) => {
                 let _ = reply.send(Ok(Done {
@@ -424,9 +435,33 @@ impl Shard {
                     ticket: job.ticket,
                     work,
                 };
-                self.answer_asked(asked, Ok(held), timing, job.class);
+                self.answer_asked(&asked, Ok(held), timing, job.class);
             }
             _ => unreachable!("what is produced goes by who asked"),
+        }
+    }
+
+    /// Counts a job that has finished, and says where its time went.
+    pub fn note_finished(&self, ran: &Ran<'_>) -> Timing {
+        // The policy has just said so, and reading the clock takes longer than what was done since.
+        let now_ns = self.decided_ns.get();
+        let total_ns = now_ns.saturating_sub(ran.arrived_ns);
+        let counters = self.counters.class(ran.class);
+        bump(&counters.completed);
+        counters.latency.record_ns(total_ns);
+        if ran.deadline_ns.is_some_and(|deadline_ns| now_ns > deadline_ns) {
+            bump(&counters.deadline_missed);
+        }
+        let queue_ns = total_ns.saturating_sub(ran.compute_ns);
+        let model = ran.graph.counters(self.index);
+        bump(&model.completed);
+        add(&model.queue_ns, queue_ns);
+        Timing {
+            queue_ns,
+            compute_ns: ran.compute_ns,
+            total_ns,
+            preemptions: ran.preemptions,
+            parts: ran.parts,
         }
     }
 
@@ -434,7 +469,7 @@ impl Shard {
     pub fn refuse(&self, job: Job, error: Error) {
         match job.reply {
             Answerer::Channel(reply) => drop(reply.send(Err(error))),
-            Answerer::Asked(asked) => self.answer_asked(asked, Err(error), Timing::default(), job.class),
+            Answerer::Asked(asked) => self.answer_asked(&asked, Err(error), Timing::default(), job.class),
         }
     }
 
@@ -520,6 +555,25 @@ impl Shard {
 
     fn publish_gauges(&self) {
         let policy = self.policy.borrow();
+        let rests = policy.jobs_len() == 0;
+        // So it is after each request of a client that asks one after the other, and so it was before.
+        let rested = self.gauges_rest.replace(rests);
+        if !(rests && rested) {
+            self.publish_load(&policy);
+        } else if !self.counters.bulk_idle.load(Relaxed) {
+            // A shard that wanted to give work took the flag down, and gave none.
+            self.counters.bulk_idle.store(true, Relaxed);
+        }
+        let score = &policy.stats().score;
+        self.counters.predictions.store(score.predictions, Relaxed);
+        self.counters.predictions_accurate.store(score.accurate, Relaxed);
+        self.counters.predictions_missed.store(score.missed, Relaxed);
+        self.counters
+            .predictions_false_alarm
+            .store(score.false_alarms, Relaxed);
+    }
+
+    fn publish_load(&self, policy: &Policy) {
         for class in Class::ALL {
             let counters = self.counters.class(class);
             counters
@@ -529,13 +583,6 @@ impl Shard {
                 .backlog_ns
                 .store(policy.backlog_ns(to_policy(class)), Relaxed);
         }
-        let score = &policy.stats().score;
-        self.counters.predictions.store(score.predictions, Relaxed);
-        self.counters.predictions_accurate.store(score.accurate, Relaxed);
-        self.counters.predictions_missed.store(score.missed, Relaxed);
-        self.counters
-            .predictions_false_alarm
-            .store(score.false_alarms, Relaxed);
         self.counters.bulk_idle.store(self.is_bulk_idle(), Relaxed);
         // In `layer` mode too, where what waits for the core is a run of this very thread.
         let threads = self.threads.borrow();
@@ -570,6 +617,11 @@ pub(crate) fn plugin_error(error: &mlos_plugin_host::Error) -> Error {
             Error::ModelFailed(error.to_string())
         }
     }
+}
+
+/// What those are told who wait while a shard starts anew.
+pub(crate) fn restarted() -> Error {
+    Error::Internal("the engine of this core had to be restarted".to_owned())
 }
 
 /// What a finished job has made.

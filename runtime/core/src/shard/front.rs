@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use futures_lite::FutureExt;
-use mlos_plugin_host::{Checkpoint, Gate, Open, Verdict};
+use mlos_plugin_host::{Call, Checkpoint, Gate, Open, Verdict};
 use mlos_scheduler::{Event, Thread};
 use mlos_tensor_mem::Pool;
 
@@ -59,6 +59,10 @@ thread_local! {
 
 /// Runs a load to its end, here and now.
 pub(crate) fn run_whole(seq: u64, load: Load, pool: &Pool) -> Ended {
+    let load = match load {
+        Load::One(work, None) => return Ended::of_one(Call::run_whole(work, pool)),
+        load => load,
+    };
     let gate = OPEN.with(Rc::clone);
     let mut running = match Running::start(seq, load, pool, gate) {
         Ok(running) => running,

@@ -101,14 +101,36 @@ pub(crate) struct Jobs {
 
 impl Jobs {
     pub fn insert(&mut self, job: Job) -> JobId {
+        let id = self.reserve();
+        self.place(id, job);
+        id
+    }
+
+    /// An id for a job that is not there yet.
+    pub fn reserve(&mut self) -> JobId {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push((0, None));
             u32::try_from(self.slots.len() - 1).expect("jobs are bounded by the policy's queues")
         });
-        let (generation, place) = &mut self.slots[slot as usize];
+        let generation = &mut self.slots[slot as usize].0;
         *generation = generation.wrapping_add(1);
-        *place = Some(job);
         JobId(u64::from(*generation) << 32 | u64::from(slot))
+    }
+
+    /// The job of an id that was reserved.
+    pub fn place(&mut self, id: JobId, job: Job) {
+        self.slots[slot_of(id)].1 = Some(job);
+    }
+
+    /// The id was reserved, and there is not going to be a job.
+    pub fn release(&mut self, id: JobId) {
+        debug_assert!(self.slots[slot_of(id)].1.is_none(), "its job would be lost");
+        self.give_back(slot_of(id));
+    }
+
+    fn give_back(&mut self, slot: usize) {
+        self.free
+            .push(u32::try_from(slot).expect("slots are counted in u32"));
     }
 
     /// Whether there are none.
@@ -132,8 +154,7 @@ impl Jobs {
             return None;
         }
         let job = job.take()?;
-        self.free
-            .push(u32::try_from(slot).expect("slots are counted in u32"));
+        self.give_back(slot);
         Some(job)
     }
 

@@ -4,6 +4,7 @@
 //! are weaker threads of the same core for the rest. Everything in [`Shard`] is touched by the front only; other
 //! threads speak to it by [`ShardMessage`] and by the [`lane::Report`]s of its lanes.
 
+mod at_once;
 mod engine;
 mod front;
 mod job;
@@ -24,7 +25,7 @@ use async_channel::{Receiver, TrySendError};
 use atomic_waker::AtomicWaker;
 use futures_channel::oneshot;
 use futures_lite::FutureExt;
-use mlos_api::{Class, Error};
+use mlos_api::Class;
 use mlos_scheduler::{Event, JobId, ModelIndex, Policy, Thread};
 use mlos_tensor_mem::Pool;
 use tracing::error;
@@ -111,8 +112,11 @@ pub(crate) struct Shard {
     inputs: RefCell<VecDeque<Input>>,
     feeding: Cell<bool>,
     next_seq: Cell<u64>,
-    /// When the event that comes next happened, if its time has been taken already; 0 if not.
-    arrived_ns: Cell<u64>,
+    /// A look at the clock that what is asked next may share, since it came together with what was asked before; 0 if there
+    /// is none.
+    fresh_ns: Cell<u64>,
+    /// The gauges say that nothing waits and nothing runs.
+    gauges_rest: Cell<bool>,
     /// When the policy decided last.
     decided_ns: Cell<u64>,
     /// When the policy wants a tick; `u64::MAX` for never.
@@ -172,7 +176,8 @@ impl Shard {
             inputs: RefCell::default(),
             feeding: Cell::new(false),
             next_seq: Cell::new(1),
-            arrived_ns: Cell::new(0),
+            fresh_ns: Cell::new(0),
+            gauges_rest: Cell::new(false),
             decided_ns: Cell::new(0),
             tick_ns: Cell::new(u64::MAX),
             timer_ns: Cell::new(u64::MAX),
@@ -289,16 +294,15 @@ impl Shard {
         graphs.iter().for_each(|graph| self.introduce(graph));
         let jobs = self.jobs.borrow_mut().drain();
         for job in jobs {
-            let restarted = Error::Internal("the engine of this core had to be restarted".to_owned());
-            self.refuse(job, restarted);
+            self.refuse(job, engine::restarted());
         }
     }
 
     /// Gives queued BATCH work to an idle shard of the same node. What waits although nothing runs here waits for others
     /// to join it, and there as here: it would be handed to and fro for ever.
     fn share_bulk(&self) {
-        let queued = self.policy.borrow().queue_len(mlos_scheduler::Class::Batch);
-        if self.peers.len() == 1 || queued == 0 || self.is_bulk_idle() {
+        let has_queued = || self.policy.borrow().queue_len(mlos_scheduler::Class::Batch) > 0;
+        if self.peers.len() == 1 || !has_queued() || self.is_bulk_idle() {
             return;
         }
         let node = self.peers[self.index].node;

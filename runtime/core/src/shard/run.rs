@@ -55,6 +55,18 @@ pub(crate) struct Ended {
     pub longest_slice_ns: u64,
 }
 
+impl Ended {
+    /// The end of a run of one job, or of rows of it.
+    pub fn of_one(finished: Finished) -> Self {
+        Self {
+            members: smallvec![(finished.work, None)],
+            result: finished.result,
+            compute_ns: finished.compute_ns,
+            longest_slice_ns: finished.longest_slice_ns,
+        }
+    }
+}
+
 impl Running {
     /// Prepares a run on this thread. Joined inputs are gathered here, by the thread that runs them.
     pub fn start(seq: u64, load: Load, pool: &Pool, gate: Rc<dyn Gate>) -> Result<Self, Box<Ended>> {
@@ -89,6 +101,9 @@ impl Running {
     }
 
     fn end(self, finished: Finished) -> Ended {
+        if self.joined.is_empty() {
+            return Ended::of_one(finished);
+        }
         let Finished {
             work,
             mut result,
@@ -96,14 +111,6 @@ impl Running {
             longest_slice_ns,
             ..
         } = finished;
-        if self.joined.is_empty() {
-            return Ended {
-                members: smallvec![(work, None)],
-                result,
-                compute_ns,
-                longest_slice_ns,
-            };
-        }
         let mut outputs: OutputTensors = vec![];
         if result.is_ok() {
             match work.into_outputs() {

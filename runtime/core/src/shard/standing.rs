@@ -3,14 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mlos_api::{Asker, Binding, Class, Error, Outcome, Terms, Timing};
+use mlos_api::{Asker, Binding, Class, Error, OnMiss, Outcome, Terms, Timing};
 use mlos_plugin_host::{Outputs, Work};
 use mlos_scheduler::{Event, JobId};
 use mlos_tensor_mem::Shape;
 use smallvec::SmallVec;
 
 use super::Shard;
-use super::job::{Answerer, Arrival, Submission};
+use super::job::{Answerer, Submission};
 use crate::clock;
 use crate::registry::{Bound, Graph, Ticket};
 
@@ -49,6 +49,20 @@ struct Ready {
 pub(crate) struct Held {
     pub ticket: Ticket,
     pub work: Work,
+}
+
+/// What is asked of a binding, before a job is made of it.
+pub(crate) struct Question<'a> {
+    pub standing: u32,
+    pub number: u64,
+    pub asker: &'a Rc<dyn Asker>,
+    pub rows: u32,
+    pub shape_key: u64,
+    pub class: Class,
+    /// Absolute.
+    pub deadline_ns: Option<u64>,
+    pub on_miss: OnMiss,
+    pub arrived_ns: u64,
 }
 
 /// Of each output; none where it was not wanted.
@@ -92,6 +106,7 @@ impl Standings {
 impl Shard {
     /// Checks a binding, and keeps it under a number.
     pub fn bind(&self, binding: Binding) -> Result<u32, Error> {
+        self.fresh_ns.set(0);
         let ready = self.ready(&binding)?;
         Ok(self.standings.borrow_mut().insert(Standing {
             binding,
@@ -103,8 +118,11 @@ impl Shard {
     }
 
     /// Runs what is bound. The answer comes through the asker, perhaps before this returns.
-    pub fn ask(&self, index: u32, terms: Terms, asker: Rc<dyn Asker>, number: u64) -> Result<(), Error> {
-        let arrived_ns = clock::now_ns();
+    pub fn ask(&self, index: u32, terms: Terms, asker: &Rc<dyn Asker>, number: u64) -> Result<(), Error> {
+        let arrived_ns = match self.fresh_ns.take() {
+            0 => clock::now_ns(),
+            fresh_ns => fresh_ns,
+        };
         let mut standings = self.standings.borrow_mut();
         let standing = standings.get(index);
         if standing.job.is_some() {
@@ -113,30 +131,28 @@ impl Shard {
             ));
         }
         let ready = self.renewed(standing)?;
-        let class = terms.class.unwrap_or(ready.class_default);
-        let Held { ticket, work } = ready.held.take().expect("nobody else runs it");
-        let submission = Submission {
-            ticket,
-            work,
-            rows: ready.rows,
-            shape_key: ready.shape_key,
-            class,
-            deadline_ns: terms.deadline.map(|deadline| clock::after(arrived_ns, deadline)),
-            on_miss: terms.on_miss,
-            arrived_ns,
-            arrival: Arrival::New,
-        };
-        let asked = Asked {
+        let question = Question {
             standing: index,
             number,
             asker,
+            rows: ready.rows,
+            shape_key: ready.shape_key,
+            class: terms.class.unwrap_or(ready.class_default),
+            deadline_ns: terms.deadline.map(|deadline| clock::after(arrived_ns, deadline)),
+            on_miss: terms.on_miss,
+            arrived_ns,
         };
-        let (job, arrival) = self.enter(submission, None, Answerer::Asked(asked));
-        standing.job = Some(job);
+        let held = ready.held.take().expect("nobody else runs it");
+        let id = self.jobs.borrow_mut().reserve();
+        standing.job = Some(id);
         drop(standings);
-        self.arrived_ns.set(arrived_ns);
-        self.feed(arrival);
+        self.run_at_once(id, &question, held);
         Ok(())
+    }
+
+    /// Nothing more is asked for now: what is asked next has come later.
+    pub fn asked_all(&self) {
+        self.fresh_ns.set(0);
     }
 
     /// Takes a job in again that was taken out of the queue.
@@ -170,12 +186,23 @@ impl Shard {
     }
 
     /// Tells the asker how its request ended, and has the work stand ready again.
-    pub fn answer_asked(&self, asked: Asked, result: Result<Held, Error>, timing: Timing, class: Class) {
-        let Asked {
-            standing,
-            number,
-            asker,
-        } = asked;
+    pub fn answer_asked(&self, asked: &Asked, result: Result<Held, Error>, timing: Timing, class: Class) {
+        self.answer(
+            (asked.standing, asked.number, &*asked.asker),
+            result,
+            timing,
+            class,
+        );
+    }
+
+    /// The same, to the asker of this binding under this number.
+    pub fn answer(
+        &self,
+        (standing, number, asker): (u32, u64, &dyn Asker),
+        result: Result<Held, Error>,
+        timing: Timing,
+        class: Class,
+    ) {
         let tell = |result: Result<&[Option<Shape>], &Error>| {
             asker.answered(
                 number,

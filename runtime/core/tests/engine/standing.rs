@@ -245,6 +245,9 @@ fn what_does_not_fit_is_not_bound() {
         let error = answers.only().await.unwrap_err();
         assert_eq!(error.kind(), Kind::TooLarge);
         let text = error.to_string();
-        assert!(text.contains("needs 24 bytes") && text.contains("has 8"), "{text}");
+        assert!(
+            text.contains("needs 24 bytes") && text.contains("has 8"),
+            "{text}"
+        );
     });
 }
