@@ -159,7 +159,9 @@ impl Policy {
         } else {
             0
         };
-        self.realtime.add(self.now_ns, charged_ns);
+        if charged_ns > 0 {
+            self.realtime.add(self.now_ns, charged_ns);
+        }
         let slot = self.slots.insert(Entry {
             job,
             stage: Stage::Queued(thread),
@@ -175,6 +177,10 @@ impl Policy {
             older: NONE,
             younger: NONE,
         });
+        if self.starts_alone(thread, &job) {
+            self.start_alone(thread, job.class, slot);
+            return;
+        }
         self.enqueue(thread, slot);
         // Behind others of its class it changes nothing for what runs.
         let queue = &self.queues[queue_of(thread, job.class)];

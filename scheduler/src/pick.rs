@@ -2,7 +2,7 @@
 
 use crate::config::Preemption;
 use crate::decision::Decision;
-use crate::job::{Class, ClassSet, ModelIndex, Thread};
+use crate::job::{Class, ClassSet, Job, ModelIndex, Thread};
 use crate::limits::WARM_STREAK_MAX;
 use crate::models::queue_of;
 use crate::policy::Policy;
@@ -77,6 +77,31 @@ impl Policy {
             self.threads[thread.index()].preempt_asked = true;
             self.decisions.push(Decision::Preempt { thread });
         }
+    }
+
+    /// Whether a job that has just been accepted is all that its thread has, and need not wait for others to join it.
+    ///
+    /// Then it starts at once, and nothing that `enqueue`, `advance` and `settle` look at can say otherwise: there is nobody
+    /// to be picked or fetched before it, to share its run, to overtake it, or to whom a share is due. So they are not
+    /// asked, which is half of what deciding about such a job would take, and most jobs of an interactive load are such.
+    pub(crate) fn starts_alone(&self, thread: Thread, job: &Job) -> bool {
+        let state = &self.threads[thread.index()];
+        let model = &self.models.get(job.model).model;
+        let may_be_held =
+            job.class != Class::Realtime && model.max_batch_rows >= 2 && model.max_queue_delay_ns > 0;
+        state.running.is_none() && state.waiting == ClassSet::EMPTY && !may_be_held && !self.queues_all
+    }
+
+    /// Starts such a job.
+    pub(crate) fn start_alone(&mut self, thread: Thread, class: Class, slot: u32) {
+        let state = &mut self.threads[thread.index()];
+        state.preempt_asked = false;
+        state.wake_ns = u64::MAX;
+        state.warm_streak = 0;
+        if class != Class::Realtime {
+            state.shares.serving = None;
+        }
+        self.dispatch(thread, class, slot);
     }
 
     /// Starts what was picked. The thread must be idle.

@@ -10,7 +10,7 @@ use crate::limits::{MEMBERS_MAX, MODELS_MAX, QUEUE_JOBS_MAX, RUNS_MAX, THREADS};
 use crate::models::{Models, QUEUES, queue_of};
 use crate::queue::EdfQueue;
 use crate::shares::Rates;
-use crate::slots::{Entry, Expected, Slots, Stage};
+use crate::slots::{Expected, Slots, Stage};
 use crate::stats::{ClassStats, Stats};
 use crate::thread::{Runs, ThreadState};
 use crate::utilisation::Utilisation;
@@ -38,6 +38,8 @@ pub struct Policy {
     /// Number of the next arrival.
     pub(crate) seq: u64,
     pub(crate) now_ns: u64,
+    /// See [`Policy::queue_all`].
+    pub(crate) queues_all: bool,
 }
 
 impl Policy {
@@ -62,8 +64,16 @@ impl Policy {
             stats: Stats::default(),
             seq: 0,
             now_ns: 0,
+            queues_all: false,
             config,
         }
+    }
+
+    /// From now on, takes every job through its queue, also one that could only start at once. The decisions are the same,
+    /// as a test holds by comparing.
+    #[doc(hidden)]
+    pub fn queue_all(&mut self) {
+        self.queues_all = true;
     }
 
     /// Adds a model, or changes the settings of one. False if the index is beyond `models_max`.
@@ -207,18 +217,19 @@ impl Policy {
         self.learn(run, elapsed_ns, longest_slice_ns);
         let class = self.runs.get(run).class;
         self.class_stats(class).slices += 1;
+        let generation = self.runs.get(run).generation;
         for index in 0..self.runs.get(run).parts().len() {
             let part = self.runs.get(run).parts()[index];
             self.slots.get_mut(part.slot).rows_done += part.rows;
             self.class_stats(class).rows += u64::from(part.rows);
-            self.part_done(thread, part.slot, self.runs.get(run).generation);
+            self.part_done(thread, part.slot, generation);
         }
         self.runs.give_back(run);
         self.advance(thread);
     }
 
     fn part_done(&mut self, thread: Thread, slot: u32, generation: u32) {
-        let entry = *self.slots.get(slot);
+        let entry = self.slots.get(slot);
         let orphaned = self
             .models
             .live(entry.job.model)
@@ -235,20 +246,22 @@ impl Policy {
     }
 
     fn finish(&mut self, slot: u32) {
-        let entry = *self.slots.remove(slot);
-        self.class_stats(entry.job.class).finished += 1;
-        if let Some(deadline_ns) = entry.asked_deadline_ns {
-            self.score(&entry, self.now_ns > deadline_ns);
+        let entry = self.slots.remove(slot);
+        let (job, class, expected) = (entry.job.id, entry.job.class, entry.expected);
+        let asked_deadline_ns = entry.asked_deadline_ns;
+        self.class_stats(class).finished += 1;
+        if let Some(deadline_ns) = asked_deadline_ns {
+            self.score(class, expected, self.now_ns > deadline_ns);
         }
-        self.decisions.push(Decision::Finished { job: entry.job.id });
+        self.decisions.push(Decision::Finished { job });
     }
 
-    fn score(&mut self, entry: &Entry, late: bool) {
+    fn score(&mut self, class: Class, expected: Expected, late: bool) {
         if late {
-            self.class_stats(entry.job.class).misses += 1;
+            self.class_stats(class).misses += 1;
         }
         let score = &mut self.stats.score;
-        match (entry.expected, late) {
+        match (expected, late) {
             (Expected::Nothing, _) => return,
             (Expected::Meet, false) | (Expected::Miss, true) => score.accurate += 1,
             (Expected::Meet, true) => score.missed += 1,
