@@ -70,6 +70,23 @@ impl mlos_local::Host for Host {
     }
 }
 
+/// Serves two edges on this core, each as a task of its own, until both have ended.
+///
+/// A task of its own, since glommio keeps a waker for each time that somebody who waits to accept a connection is polled.
+/// In one task every word of the other edge would poll it, and after 32,767 of them the executor panics.
+pub async fn beside(http: impl Future<Output = ()>, local: impl Future<Output = ()> + 'static) {
+    let running = Rc::new(());
+    let is_running = Rc::downgrade(&running);
+    executor::spawn(async move {
+        local.await;
+        drop(running);
+    });
+    http.await;
+    while is_running.strong_count() > 0 {
+        executor::sleep(STOP_TICK).await;
+    }
+}
+
 /// Serves clients of this machine on this core, until their control thread has ended.
 pub async fn serve_local(node: Node, config: mlos_local::Config, orders: mlos_local::Orders) {
     mlos_local::serve(node, Host, config, orders).await;

@@ -41,9 +41,7 @@ pub fn run(config: Config) -> Result<()> {
         let orders = orders[node.index()].clone();
         let local = edges::serve_local(node.clone(), edge.clone(), orders);
         let http = edges::serve_http(node, address, http.clone(), bound.clone());
-        async move {
-            futures_lite::future::zip(http, local).await;
-        }
+        edges::beside(http, local)
     };
     let engine = Engine::start(config.engine.clone(), plugins, env!("CARGO_PKG_VERSION"), serve)?;
     let mut control = None;

@@ -342,6 +342,21 @@ fn a_flood_of_questions_keeps_nobody_waiting() {
     wait_for(&daemon, &before);
 }
 
+/// More than an executor that counted each time could count to (32,767), on a core that nobody asks over HTTP meanwhile.
+#[test]
+fn a_core_is_told_things_without_end() {
+    let daemon = Daemon::start(&Options::one_core("lanes"));
+    let id = daemon.serve(&double("test/double"));
+    let local = join(&daemon);
+    for _ in 0..33_000 {
+        let opened = local.open(&id);
+        local.close(&opened);
+    }
+    warm_up(&daemon, &id);
+    assert_eq!(daemon.client().get("/health").status, 200);
+    assert!(!daemon.log().contains("ERROR"), "{}", daemon.log());
+}
+
 #[test]
 fn ten_thousand_come_and_go() {
     let cycles = count("MLOS_TESTS_CONNECTIONS", 10_000);
