@@ -14,6 +14,8 @@ pub(crate) struct Output {
     given: Option<Region>,
     /// For all rows; taken by the first part that asks.
     memory: Option<Memory>,
+    /// The memory is from before the work was made as if it had not been run: kept for what is known of it.
+    is_old: bool,
     /// The run that is under way has asked.
     asked: bool,
 }
@@ -118,14 +120,17 @@ impl Output {
 
     /// Forgets what was produced.
     pub(crate) fn forget(&mut self) {
-        self.memory = None;
+        // Of the other types the plugin must not have the memory itself.
+        self.is_old = matches!(&self.memory, Some(Memory::Given { dtype, .. }) if stays_in_place(*dtype));
+        if !self.is_old {
+            self.memory = None;
+        }
     }
 
     /// The shape and the length of what was produced, or is being.
-    pub(crate) fn extent(&self) -> Option<(Shape, usize)> {
-        self.memory
-            .as_ref()
-            .map(|memory| (*memory.shape(), memory.byte_len()))
+    pub(crate) fn extent(&self) -> Option<(&Shape, usize)> {
+        let memory = self.memory.as_ref().filter(|_| !self.is_old);
+        memory.map(|memory| (memory.shape(), memory.byte_len()))
     }
 
     /// Where the plugin writes: the part's rows within the whole.
@@ -139,6 +144,14 @@ impl Output {
         if self.asked {
             return Err(Refusal::Wrong("was asked for twice".into()));
         }
+        if self.is_as_before(demand, part) {
+            self.is_old = false;
+            self.asked = true;
+            return Ok(self.start());
+        }
+        if self.is_old {
+            (self.memory, self.is_old) = (None, false);
+        }
         let (shape, bytes) = checked(spec, demand).map_err(Refusal::Wrong)?;
         let pointer = match part {
             None => self.whole(spec.dtype, shape, bytes, pool)?,
@@ -146,6 +159,28 @@ impl Output {
         };
         self.asked = true;
         Ok(pointer)
+    }
+
+    /// Whether this asks for all of what a run before asked for, in the same memory: it was found to fit then.
+    fn is_as_before(&self, demand: &Demand<'_>, part: Option<&Part>) -> bool {
+        let Some(Memory::Given {
+            dtype,
+            shape,
+            byte_len,
+        }) = &self.memory
+        else {
+            return false;
+        };
+        let dims = shape.dims();
+        self.is_old
+            && part.is_none_or(|part| part.rows.len() == part.total)
+            && *dtype as i32 == demand.dtype
+            && *byte_len as u64 == demand.size_bytes
+            && dims.len() == demand.shape.len()
+            && dims
+                .iter()
+                .zip(demand.shape)
+                .all(|(&dim, &size)| dim as i64 == size)
     }
 
     fn whole(&mut self, dtype: DType, shape: Shape, bytes: usize, pool: &Pool) -> Result<*mut u8, Refusal> {
@@ -217,8 +252,8 @@ impl Output {
     /// # Safety
     /// The plugin has written all rows.
     pub(crate) unsafe fn settle(&mut self) -> Result<(), String> {
-        if !self.wanted {
-            self.memory = None;
+        if self.is_old || !self.wanted {
+            (self.memory, self.is_old) = (None, false);
         }
         let is_loan = |memory: &mut Memory| matches!(memory, Memory::Loan(_));
         let Some(Memory::Loan(loan)) = self.memory.take_if(is_loan) else {
@@ -243,7 +278,7 @@ impl Output {
                 given,
             });
         }
-        self.memory = Some(self.place(tensor.clone())?);
+        (self.memory, self.is_old) = (Some(self.place(tensor.clone())?), false);
         Ok(())
     }
 
@@ -262,6 +297,7 @@ impl Output {
 
     /// The finished tensor, after `settle`.
     pub(crate) fn finish(&mut self) -> Result<Option<Tensor>, MemoryError> {
+        debug_assert!(!self.is_old, "finished is only what has been run");
         match (self.memory.take(), &self.given) {
             (Some(Memory::Finished(tensor)), _) => Ok(Some(tensor)),
             (

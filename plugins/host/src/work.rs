@@ -38,6 +38,8 @@ pub(crate) struct Parts {
     rows: Option<usize>,
     rows_done: usize,
     done: bool,
+    /// Of the outputs, as of the last run: kept from run to run, since they are seldom others.
+    shapes: Vec<Option<Shape>>,
 }
 
 impl Work {
@@ -72,6 +74,7 @@ impl Work {
             rows,
             rows_done: 0,
             done: false,
+            shapes: vec![None; info.outputs.len()],
         })))
     }
 
@@ -127,10 +130,16 @@ impl Work {
     /// The shape of an output and its length in bytes, once everything has been run; `None` for one that was not wanted
     /// or has been taken.
     pub fn extent(&self, output: usize) -> Option<(Shape, usize)> {
-        self.0
-            .done
-            .then(|| self.0.outputs.get(output).and_then(Output::extent))
-            .flatten()
+        let extent = self.0.outputs.get(output).and_then(Output::extent);
+        extent
+            .filter(|_| self.0.done)
+            .map(|(shape, byte_len)| (*shape, byte_len))
+    }
+
+    /// The shapes of all outputs, once everything has been run; `None` for one that was not wanted. Before that, what they
+    /// were when it was run last.
+    pub fn shapes(&self) -> &[Option<Shape>] {
+        &self.0.shapes
     }
 
     /// Takes outputs that were computed together with those of other works, and is then done. They are copied to the
@@ -150,7 +159,7 @@ impl Work {
                 .map_err(|refusal| model.output_refused(index, refusal))?;
         }
         self.0.rows_done = self.0.rows.unwrap_or(0);
-        self.0.done = true;
+        self.0.end();
         Ok(())
     }
 
@@ -204,10 +213,23 @@ impl Work {
                 // SAFETY: the caller's promise, for this part and for all before it.
                 unsafe { output.settle() }.map_err(|problem| self.0.model.output_error(index, problem))?;
             }
-            self.0.done = true;
+            self.0.end();
         }
         self.0.rows_done = part.map_or(0, |part| part.rows.end);
         Ok(())
+    }
+}
+
+impl Parts {
+    /// Everything has been run.
+    fn end(&mut self) {
+        self.done = true;
+        for (known, output) in self.shapes.iter_mut().zip(&self.outputs) {
+            let shape = output.extent().map(|(shape, _)| shape);
+            if known.as_ref() != shape {
+                *known = shape.copied();
+            }
+        }
     }
 }
 

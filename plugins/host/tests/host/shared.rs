@@ -200,16 +200,20 @@ fn a_plugin_works_where_the_client_wrote() {
             arena.region(OUT, 64).as_mut_ptr().addr(),
         ];
         let given = [Some(arena.region(OUT, 64))];
-        let finished = run(
-            Work::new(&model, vec![input], Outputs::Into(&given)).unwrap(),
-            &pool,
-        );
-        finished.result.unwrap();
-        let seen = SEEN.each_ref().map(|address| address.load(Ordering::Relaxed));
-        if in_place.contains(&dtype) {
-            assert_eq!(seen, expect, "{dtype}");
-        } else {
-            assert!(seen[0] != expect[0] && seen[1] != expect[1], "{dtype}");
+        let mut work = Work::new(&model, vec![input], Outputs::Into(&given)).unwrap();
+        // What is known from one run does not change where the next one works.
+        for _ in 0..3 {
+            let finished = run(work, &pool);
+            finished.result.unwrap();
+            work = finished.work;
+            let seen = SEEN.each_ref().map(|address| address.load(Ordering::Relaxed));
+            if in_place.contains(&dtype) {
+                assert_eq!(seen, expect, "{dtype}");
+            } else {
+                assert!(seen[0] != expect[0] && seen[1] != expect[1], "{dtype}");
+            }
+            assert_eq!(work.shapes(), [Some(Shape::new(&[4]).unwrap())]);
+            work.again();
         }
     }
 }
@@ -286,6 +290,41 @@ fn a_work_is_run_again_on_what_lies_there_now() {
         assert_eq!(work.rows_done(), 0);
     }
     assert_eq!(pool.stats().loans, 0, "nothing came from the pool");
+}
+
+/// What a work knows of its outputs from one run is its own: another over the same memory has other shapes, or no room.
+#[test]
+fn works_of_different_sizes_share_the_memory_for_their_outputs() {
+    let (arena, pool) = (Arena::new(), pool());
+    let model = noop("input x f32 ?\noutput y f32 ?\nfill zeros\n");
+    let given = [Some(arena.region(OUT, 16))];
+    let work = |elements: usize| {
+        let input = arena.tensor(0, DType::F32, &[elements], elements * 4);
+        Work::new(&model, vec![input], Outputs::Into(&given)).unwrap()
+    };
+    for elements in [2, 4, 1, 3] {
+        let mut work = work(elements);
+        for _ in 0..3 {
+            arena.write(OUT, &[0xEE; 16]);
+            work.again();
+            let finished = run(work, &pool);
+            finished.result.unwrap();
+            work = finished.work;
+            assert_eq!(work.shapes(), [Some(Shape::new(&[elements]).unwrap())]);
+            let mut expect = vec![0; elements * 4];
+            expect.resize(16, 0xEE);
+            assert_eq!(arena.read(OUT, 16), expect);
+        }
+    }
+    let refused = run(work(5), &pool);
+    assert!(matches!(
+        refused.result,
+        Err(Error::OutputSpace {
+            needed: 20,
+            given: 16,
+            ..
+        })
+    ));
 }
 
 #[test]

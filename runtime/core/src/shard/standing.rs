@@ -7,7 +7,6 @@ use mlos_api::{Asker, Binding, Class, Error, OnMiss, Outcome, Terms, Timing};
 use mlos_plugin_host::{Outputs, Work};
 use mlos_scheduler::{Event, JobId};
 use mlos_tensor_mem::Shape;
-use smallvec::SmallVec;
 
 use super::Shard;
 use super::job::{Answerer, Submission};
@@ -64,9 +63,6 @@ pub(crate) struct Question<'a> {
     pub on_miss: OnMiss,
     pub arrived_ns: u64,
 }
-
-/// Of each output; none where it was not wanted.
-type Shapes = SmallVec<[Option<Shape>; 4]>;
 
 /// Who asked for a job, by binding.
 pub(crate) struct Asked {
@@ -215,14 +211,9 @@ impl Shard {
         };
         match result {
             Ok(mut held) => {
-                let work = &mut held.work;
-                let outputs = 0..work.model().info().outputs.len();
-                let shapes: Shapes = outputs
-                    .map(|output| work.extent(output).map(|(shape, _)| shape))
-                    .collect();
-                work.again();
+                tell(Ok(held.work.shapes()));
+                held.work.again();
                 self.stand_again(standing, Some(held));
-                tell(Ok(&shapes));
             }
             Err(error) => {
                 self.stand_again(standing, None);
