@@ -1,0 +1,123 @@
+//! A core: a thread with an executor, which serves an engine to whoever connects.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mlos_local::{Config, Control, Limits};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
+use tempfile::TempDir;
+
+use crate::engine::{Engine, Seen};
+
+#[derive(Clone)]
+struct Host {
+    start: Instant,
+}
+
+impl mlos_local::Host for Host {
+    type Bell = OwnedFd;
+
+    fn bell(&self, counter: OwnedFd) -> OwnedFd {
+        counter
+    }
+
+    async fn rung(&self, bell: &OwnedFd) -> io::Result<()> {
+        loop {
+            let mut polled = [PollFd::new(bell, PollFlags::IN)];
+            if poll(&mut polled, Some(&Timespec::default()))? > 0 {
+                // Readable, and nobody else reads it.
+                return Ok(rustix::io::read(bell, &mut [0; 8]).map(drop)?);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        tokio::task::spawn_local(future);
+    }
+
+    async fn look(&self) {
+        tokio::task::yield_now().await;
+    }
+
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    fn is_core_shared(&self) -> bool {
+        false
+    }
+
+    fn received(&self) -> u64 {
+        0
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+}
+
+/// The edge on one core. Ends with the value: when its clients' requests have.
+pub struct Edge {
+    pub path: PathBuf,
+    pub seen: Arc<Seen>,
+    control: Option<Control>,
+    core: Option<JoinHandle<()>>,
+    _folder: TempDir,
+}
+
+impl Edge {
+    pub fn start(limits: Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config {
+            path: folder.path().join("mlosd.sock"),
+            poll: Duration::ZERO,
+            users: Vec::new(),
+            limits,
+        };
+        let (places, mut orders) = mlos_local::orders(1);
+        let control = Control::start(&config, places, "0").unwrap();
+        let (path, seen) = (config.path.clone(), Arc::<Seen>::default());
+        let (engine, orders) = (seen.clone(), orders.remove(0));
+        let core = std::thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build().unwrap();
+            let host = Host {
+                start: Instant::now(),
+            };
+            let serving = async move { mlos_local::serve(Engine::new(engine), host, config, orders).await };
+            tokio::task::LocalSet::new().block_on(&runtime, serving);
+        });
+        Self {
+            path,
+            seen,
+            control: Some(control),
+            core: Some(core),
+            _folder: folder,
+        }
+    }
+
+    /// Who is connected, as `/stats` shows it.
+    pub fn clients(&self) -> usize {
+        let control = self.control.as_ref().unwrap();
+        control.clients().stats().len()
+    }
+
+    /// As at the end of a daemon: nobody is heard any more, what runs is finished.
+    pub fn stop(&mut self) {
+        drop(self.control.take());
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.stop();
+        let ended = self.core.take().unwrap().join();
+        assert!(std::thread::panicking() || ended.is_ok(), "the core has panicked");
+    }
+}
