@@ -83,8 +83,7 @@ fn waiting_in_both_ways_at_once_loses_no_wake_up() {
     watcher.join().unwrap();
 }
 
-#[cfg(feature = "tokio")]
-mod tokio_tests {
+mod under_tokio {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
