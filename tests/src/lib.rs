@@ -11,7 +11,7 @@
 //!
 //! More variables change how much a run does: `MLOS_TESTS_KILLS` (200 by default),
 //! with `MLOS_TESTS_SEED` for other moments of them, and `MLOS_TESTS_CONNECTIONS` (10,000); over shared memory
-//! `MLOS_TESTS_LOCAL_KILLS` (1,000) and `MLOS_TESTS_SCRIBBLE_SECONDS` (20).
+//! `MLOS_TESTS_LOCAL_KILLS` (1,000) and `MLOS_TESTS_SCRIBBLE_SECONDS` (60, a third of it in each mode).
 //!
 //! It is not a client library: it panics where anything is not as it should be, as the tests that use it would.
 

@@ -191,7 +191,7 @@ fn clients_killed_at_random_moments_leave_nothing_behind() {
 #[test]
 fn scribblers_harm_themselves() {
     let seed = count("MLOS_TESTS_SEED", 1) as u64;
-    let time = Duration::from_secs(count("MLOS_TESTS_SCRIBBLE_SECONDS", 20) as u64);
+    let time = Duration::from_secs(count("MLOS_TESTS_SCRIBBLE_SECONDS", 60) as u64);
     println!("seed {seed}, {time:?}");
     for (mode, poll_us) in [("lanes", 50), ("layer", 50), ("none", 0)] {
         let options = Options::one_core(mode).setting(&format!("local.poll_us = {poll_us}"));
