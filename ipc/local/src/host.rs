@@ -28,8 +28,14 @@ pub trait Host: Clone + 'static {
     /// Whether other work of this core waits for it, so that nobody should poll.
     fn is_core_shared(&self) -> bool;
 
-    /// How often this core has received something from clients over the network, for whom it should look often.
-    fn received(&self) -> u64;
+    /// Whether a look would find something. Costs far less than the look, and what was found once is not found again.
+    fn has_news(&self, now_ns: u64) -> bool;
+
+    /// From now on there is news, too, when this says so.
+    fn announce(&self, has_some: impl Fn() -> bool + 'static);
+
+    /// When this core last received something from clients over the network, for whom it should look often; 0 for never.
+    fn heard_ns(&self) -> u64;
 
     /// Monotonic time.
     fn now_ns(&self) -> u64;

@@ -14,10 +14,13 @@ use crate::port::Port;
 pub(crate) const BURST: usize = 32;
 /// Empty looks between two looks at the clock.
 const LOOKS: u32 = 64;
-/// How long the core may go without looking for I/O, while clients over the network are heard of and while none is. A look
-/// costs several microseconds, which somebody's request waits.
-const IO_EVERY_NS: (u64, u64) = (100_000, 2_000_000);
-/// How long after their last word such clients are taken to be there.
+/// How often to ask whether a look for I/O would find something, which takes a fraction of a microsecond.
+const ASK_EVERY_NS: u64 = 100_000;
+/// How long the core may go without a look that nobody has said would find something. It takes several microseconds, which
+/// somebody's request waits.
+const LOOK_EVERY_NS: u64 = 10_000_000;
+/// How long after their last word clients over the network are taken to be there. Then every question is a look: what they
+/// ask has several steps, and not each is news.
 const HEARD_NS: u64 = 50_000_000;
 
 /// The busy clients of one core.
@@ -90,8 +93,7 @@ impl<S: StandingService, H: Host> Poller<S, H> {
     /// Until nobody has asked for long, or the core is needed.
     async fn poll_rings(&self) {
         let start_ns = self.host.now_ns();
-        let (mut asked_ns, mut io_ns) = (start_ns, start_ns);
-        let (mut received, mut heard_ns) = (self.host.received(), start_ns);
+        let (mut asked_ns, mut inquired_ns, mut looked_ns) = (start_ns, start_ns, start_ns);
         let mut ports: Vec<Rc<Port<S>>> = Vec::new();
         let mut seen = None;
         loop {
@@ -119,18 +121,21 @@ impl<S: StandingService, H: Host> Poller<S, H> {
                 return;
             }
             ports.retain(|port| port.reason().is_none());
-            let io_every_ns = if now_ns.saturating_sub(heard_ns) < HEARD_NS {
-                IO_EVERY_NS.0
-            } else {
-                IO_EVERY_NS.1
-            };
-            if now_ns.saturating_sub(io_ns) > io_every_ns {
-                self.host.look().await;
-                io_ns = self.host.now_ns();
-                if received != self.host.received() {
-                    (received, heard_ns) = (self.host.received(), io_ns);
+            if now_ns.saturating_sub(inquired_ns) > ASK_EVERY_NS {
+                inquired_ns = now_ns;
+                if self.should_look(now_ns, looked_ns) {
+                    self.host.look().await;
+                    looked_ns = self.host.now_ns();
+                    inquired_ns = looked_ns;
                 }
             }
         }
+    }
+
+    fn should_look(&self, now_ns: u64, looked_ns: u64) -> bool {
+        let heard_ns = self.host.heard_ns();
+        (heard_ns > 0 && now_ns.saturating_sub(heard_ns) < HEARD_NS)
+            || now_ns.saturating_sub(looked_ns) > LOOK_EVERY_NS
+            || self.host.has_news(now_ns)
     }
 }

@@ -32,6 +32,8 @@ pub async fn serve<S: StandingService, H: Host>(service: S, host: H, config: Con
     let patience_ns = u64::try_from(config.poll.as_nanos()).unwrap_or(u64::MAX);
     let poller = Poller::new(host.clone(), patience_ns);
     let clients = Rc::new(RefCell::new(HashMap::<u64, Client<S>>::new()));
+    let waiting = orders.0.downgrade();
+    host.announce(move || waiting.upgrade().is_some_and(|orders| !orders.is_empty()));
     let polling = poller.clone();
     host.spawn(async move { polling.run().await });
     while let Ok(order) = orders.0.recv().await {

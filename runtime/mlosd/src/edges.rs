@@ -61,8 +61,16 @@ impl mlos_local::Host for Host {
         executor::is_core_shared()
     }
 
-    fn received(&self) -> u64 {
-        executor::received()
+    fn has_news(&self, now_ns: u64) -> bool {
+        executor::news::are_there(now_ns)
+    }
+
+    fn announce(&self, has_some: impl Fn() -> bool + 'static) {
+        executor::news::ask_also(Box::new(move |_| has_some()));
+    }
+
+    fn heard_ns(&self) -> u64 {
+        executor::heard_ns()
     }
 
     fn now_ns(&self) -> u64 {

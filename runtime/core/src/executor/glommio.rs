@@ -17,7 +17,8 @@ use ::glommio::{
 use futures_lite::{AsyncBufRead, AsyncWrite, FutureExt};
 use hyper::rt::{self, ReadBufCursor};
 
-use super::{ExecutorConfig, awake};
+use super::{ExecutorConfig, awake, news};
+use crate::clock;
 
 /// Shares of the front queue against one of the bulk queue.
 const FRONT_SHARES: usize = 1000;
@@ -42,8 +43,8 @@ struct Queues {
 }
 
 thread_local! {
-    /// Reads from connections that brought something.
-    static RECEIVED: Cell<u64> = const { Cell::new(0) };
+    /// When a connection last brought something; 0 if none has.
+    static HEARD_NS: Cell<u64> = const { Cell::new(0) };
     static QUEUES: RefCell<Option<Queues>> = const { RefCell::new(None) };
 }
 
@@ -171,10 +172,15 @@ async fn heartbeat() {
     }
 }
 
-/// How often this core has received something over a connection.
+/// Whether a connection has come, or the timer by which tasks share the core has rung.
+pub(super) fn is_wanted() -> bool {
+    executor().need_preempt()
+}
+
+/// When this core last received something over a connection; 0 if it never has.
 #[must_use]
-pub fn received() -> u64 {
-    RECEIVED.get()
+pub fn heard_ns() -> u64 {
+    HEARD_NS.get()
 }
 
 /// Waits.
@@ -202,6 +208,7 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<Io> {
         let stream = self.0.accept().await.map_err(io::Error::from)?;
         stream.set_nodelay(true).map_err(io::Error::from)?;
+        news::listen_to(&stream);
         Ok(Io(stream.buffered_with(Preallocated::new(READ_BUFFER_BYTES))))
     }
 }
@@ -217,6 +224,7 @@ impl Event {
     /// Takes the counter.
     #[must_use]
     pub fn new(counter: EventFile) -> Self {
+        news::listen_to(&counter);
         Self(counter)
     }
 
@@ -241,7 +249,7 @@ impl rt::Read for Io {
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let filled = ready!(Pin::new(&mut self.0).poll_fill_buf(cx))?;
-        RECEIVED.set(RECEIVED.get() + 1);
+        HEARD_NS.set(clock::now_ns());
         let taken = filled.len().min(cursor.remaining());
         cursor.put_slice(&filled[..taken]);
         Pin::new(&mut self.0).consume(taken);

@@ -9,10 +9,11 @@
 
 mod awake;
 mod glommio;
+pub mod news;
 
 pub use self::awake::{is_core_shared, share_core};
 pub use self::glommio::{
-    Event, EventFile, Io as Stream, Listener, permitted, received, run_on, sleep, spawn, spawn_bulk,
+    Event, EventFile, Io as Stream, Listener, heard_ns, permitted, run_on, sleep, spawn, spawn_bulk,
     yield_to_io,
 };
 

@@ -187,6 +187,12 @@ impl Shard {
             pool,
             config,
         });
+        let (messages, timed) = (inbox.downgrade(), Rc::downgrade(&shard));
+        executor::news::ask_also(Box::new(move |now_ns| {
+            let is_due = |shard: Rc<Self>| now_ns >= shard.timer_ns.get();
+            let has_some = |messages: Receiver<_>| !messages.is_empty();
+            messages.upgrade().is_some_and(has_some) || timed.upgrade().is_some_and(is_due)
+        }));
         let actor = shard.clone();
         let inbox_of = move || Inbox {
             shard: actor.clone(),
