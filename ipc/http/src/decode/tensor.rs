@@ -14,6 +14,9 @@ use crate::json::{Cursor, Fault, Number, Value};
 /// When a full pool is worth asking again.
 const RETRY_AFTER_MS: u64 = 100;
 
+/// Numbers read by the second fastest reader before the fastest is tried again.
+const PLAIN_AT_ONCE: usize = 64;
+
 /// Reads the value at the cursor, whose text ends with it, into a loan.
 pub(super) async fn read(
     pool: &Pool,
@@ -130,7 +133,7 @@ impl<'a, B: AsyncFn()> Source<'a, B> {
     }
 }
 
-/// Reads numbers on to the end of the row or of the breath: the usual kind in a loop of its own, which megabytes go
+/// Reads numbers on to the end of the row or of the breath: the usual kinds in loops of their own, which megabytes go
 /// through, and each other one by the reader that knows all of JSON.
 fn read_numbers<T: Number>(
     cursor: &mut Cursor<'_>,
@@ -138,7 +141,13 @@ fn read_numbers<T: Number>(
     writer: &mut Writer<T>,
 ) -> Result<(), Fault> {
     while row.goes_on(cursor) {
-        read_plain(cursor, row, writer);
+        read_alike(cursor, row, writer, row.size, T::read_short);
+        // Where one is not short, those that follow are mostly not short either.
+        let few = row.size.min(row.done + PLAIN_AT_ONCE);
+        read_alike(cursor, row, writer, few, T::read_plain);
+        if row.done == few && row.done < row.size {
+            continue;
+        }
         cursor.skip_space();
         if row.done < row.size {
             row.next(cursor, |cursor| {
@@ -152,13 +161,20 @@ fn read_numbers<T: Number>(
     Ok(())
 }
 
-/// Reads numbers while they are of the usual kind and separated alike, and stops before the first that is not.
-#[inline]
-fn read_plain<T: Number>(cursor: &mut Cursor<'_>, row: &mut Row, writer: &mut Writer<T>) {
+/// Reads numbers up to the `last` of the row while `read` can and they are separated alike, and stops before the first
+/// that is not.
+#[inline(never)]
+fn read_alike<T: Number>(
+    cursor: &mut Cursor<'_>,
+    row: &mut Row,
+    writer: &mut Writer<T>,
+    last: usize,
+    read: impl Fn(&[u8], usize) -> Option<(T, usize)>,
+) {
     let text = cursor.text;
     let (mut at, mut done) = (cursor.at, row.done);
     let has_space = text.get(at + 1) == Some(&b' ');
-    while done < row.size && at < row.stop {
+    while done < last && at < row.stop {
         let mut start = at;
         if done > 0 {
             if text.get(at) != Some(&b',') || has_space && text.get(at + 1) != Some(&b' ') {
@@ -166,7 +182,7 @@ fn read_plain<T: Number>(cursor: &mut Cursor<'_>, row: &mut Row, writer: &mut Wr
             }
             start += 1 + usize::from(has_space);
         }
-        let Some((value, end)) = T::read_plain(text, start) else {
+        let Some((value, end)) = read(text, start) else {
             break;
         };
         if writer.push(value).is_err() {

@@ -10,6 +10,7 @@ mod cursor;
 mod decimal;
 mod number;
 mod outline;
+mod short;
 
 pub(crate) use cursor::{Cursor, Fault};
 pub(crate) use number::Number;

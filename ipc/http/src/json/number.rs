@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use mlos_tensor_mem::Element;
 
 use super::decimal::{Decimal, Plain};
-use super::{Cursor, Fault};
+use super::{Cursor, Fault, short};
 
 /// An element type that JSON can say.
 pub(crate) trait Number: Element {
@@ -17,6 +17,12 @@ pub(crate) trait Number: Element {
     /// Reads the value at `at` if it is one of the usual kind; returns where it ends. [`read`](Self::read) does the rest,
     /// and all that is wrong.
     fn read_plain(text: &[u8], at: usize) -> Option<(Self, usize)>;
+
+    /// The same, faster, for less: fractions of few digits. None where the type has no such reader.
+    #[inline(always)]
+    fn read_short(_: &[u8], _: usize) -> Option<(Self, usize)> {
+        None
+    }
 }
 
 #[cold]
@@ -82,6 +88,11 @@ impl Number for f32 {
     fn read_plain(text: &[u8], at: usize) -> Option<(Self, usize)> {
         let plain = Plain::read(text, at)?;
         Some((plain.decimal().to_f32()?, plain.end))
+    }
+
+    #[inline(always)]
+    fn read_short(text: &[u8], at: usize) -> Option<(Self, usize)> {
+        short::read(text, at)
     }
 }
 

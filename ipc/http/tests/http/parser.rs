@@ -50,7 +50,7 @@ proptest! {
     #[test]
     fn arrays_agree_with_serde_json(
         rows in 1..5_usize,
-        numbers in prop::collection::vec(number(), 1..60),
+        numbers in prop::collection::vec(number(), 1..200),
         space in space(),
         is_nested in any::<bool>(),
     ) {
