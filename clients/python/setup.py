@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from setuptools import Distribution, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,6 +30,13 @@ class BuildWithLibrary(build_py):
         shutil.copyfile(library(), package / "libmlos.so")
 
 
+class ForAnyPython(bdist_wheel):
+    """The library is not Python's: one wheel serves every version on this kind of machine."""
+
+    def get_tag(self) -> "tuple[str, str, str]":
+        return "py3", "none", super().get_tag()[2]
+
+
 class Binary(Distribution):
     """Says that the wheel is for this kind of machine."""
 
@@ -36,4 +44,4 @@ class Binary(Distribution):
         return True
 
 
-setup(cmdclass={"build_py": BuildWithLibrary}, distclass=Binary)
+setup(cmdclass={"bdist_wheel": ForAnyPython, "build_py": BuildWithLibrary}, distclass=Binary)

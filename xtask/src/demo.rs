@@ -2,14 +2,15 @@
 //!
 //! Everything it makes lies in a folder of its own that goes when it ends; only the build and the plot stay.
 
-mod daemon;
+pub mod daemon;
 mod digits;
-mod home;
+pub mod home;
 
 use crate::error::Result;
 use crate::process::{BUILD, cargo, command, run as run_shown, target};
 use crate::setup::{self, Purpose, Ready};
 use daemon::Daemon;
+pub use digits::MODEL;
 use home::Home;
 
 /// How long each kind of preemption is measured.
@@ -26,10 +27,10 @@ pub fn run() -> Result {
 
 fn serve_digits(ready: &Ready) -> Result {
     heading("Install a model, register it, ask it");
-    let home = Home::new()?;
+    let home = Home::new(target().join("debug"))?;
     let daemon = Daemon::start(&home, ready)?;
     run_shown(home.equip(command("axon").args(["install", "./models/digits"])))?;
-    run_shown(home.equip(command("axon").args(["register", digits::MODEL])))?;
+    run_shown(home.equip(command("axon").args(["register", MODEL])))?;
     digits::ask(&daemon)?;
     daemon.stop()
 }

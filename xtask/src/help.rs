@@ -12,7 +12,7 @@ cargo xtask COMMAND
   bench NAME [--quick] measure, and write target/bench/NAME.json; without NAME: which there are
   fuzz [TARGET] [--seconds N]
                        the fuzz targets under libFuzzer, a minute each if nothing else is said
-  dist                 a release build and its archive in target/dist
+  dist                 a release build and its archive in target/dist, unpacked elsewhere and tried
   help                 this";
 
 /// Prints the commands.

@@ -24,10 +24,16 @@ static void fill(const mlos_tensor *input)
 static void print(const char *name, const mlos_tensor *output)
 {
     const float *y = output->data;
+    const int64_t *n = output->data;
     printf("%s:", name);
     if (output->dtype == MLOS_F32)
         for (size_t i = 0; i < output->bytes / sizeof *y; i++)
             printf(" %g", (double)y[i]);
+    else if (output->dtype == MLOS_I64)
+        for (size_t i = 0; i < output->bytes / sizeof *n; i++)
+            printf(" %lld", (long long)n[i]);
+    else
+        printf(" (of another type)");
     printf("\n");
 }
 

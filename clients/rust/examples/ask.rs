@@ -35,7 +35,8 @@ fn ask(client: &Client, model: &str) -> Result<(), Error> {
     for info in model.outputs() {
         match info.dtype {
             DType::F32 => println!("{}: {:?}", info.name, outputs.get::<f32>(&info.name)?),
-            dtype => println!("{}: {dtype}", info.name),
+            DType::I64 => println!("{}: {:?}", info.name, outputs.get::<i64>(&info.name)?),
+            dtype => println!("{}: (of type {dtype})", info.name),
         }
     }
     println!("computed in {:?}", outputs.timing().compute);

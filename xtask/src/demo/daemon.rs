@@ -1,4 +1,4 @@
-//! The demo's `mlosd`.
+//! A `mlosd` in a home.
 
 use std::fs::{self, File};
 use std::process::{Child, Command};
@@ -25,7 +25,7 @@ impl<'a> Daemon<'a> {
         let mut mlosd = command("mlosd");
         mlosd
             .args(["--http", &home.address.to_string(), "--state-dir"])
-            .arg(home.dir.join("state"));
+            .arg(home.state());
         println!("$ {} &", line(&mlosd));
         mlosd
             .stdout(File::create(log(home))?)

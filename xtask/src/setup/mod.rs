@@ -16,6 +16,8 @@ use crate::error::Result;
 pub enum Purpose {
     /// Building and running the programs.
     Run,
+    /// The same, and packing them for others.
+    Pack,
     /// The tests as well.
     Test,
 }

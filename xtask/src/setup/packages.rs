@@ -51,10 +51,11 @@ const FOR_TESTS: [Need; 2] = [
     },
 ];
 
-/// For the official hub client, which the tests compare with, and for pip, which fetches ONNX Runtime and a model.
+/// For the official hub client, which the tests compare with, for pip, which fetches ONNX Runtime and a model, and for our own
+/// Python package.
 const PYTHON: Need = Need {
     package: "python3-venv",
-    why: "pip: brings ONNX Runtime's library, and to the tests the hub's own client and a trained model; nothing runs on it",
+    why: "pip: brings ONNX Runtime's library, and to the tests the hub's own client and a trained model; builds our wheel",
     is_met: || succeeds(command("python3").args(["-c", "import ensurepip, venv"])),
 };
 
@@ -69,7 +70,8 @@ pub fn ensure(purpose: Purpose, library_there: bool) -> Result {
     let testing = purpose == Purpose::Test;
     let mut needs: Vec<&Need> = ALWAYS.iter().collect();
     needs.extend(FOR_TESTS.iter().filter(|_| testing));
-    needs.extend((testing || !library_there).then_some(&PYTHON));
+    let needs_python = purpose != Purpose::Run || !library_there;
+    needs.extend(needs_python.then_some(&PYTHON));
     let missing = unmet(&needs);
     if missing.is_empty() {
         return Ok(());
