@@ -18,7 +18,7 @@ const LOOKS: u32 = 64;
 const ASK_EVERY_NS: u64 = 100_000;
 /// How long the core may go without a look that nobody has said would find something. It takes several microseconds, which
 /// somebody's request waits.
-const LOOK_EVERY_NS: u64 = 10_000_000;
+const LOOK_EVERY_NS: u64 = 4_000_000;
 /// How long after their last word clients over the network are taken to be there. Then every question is a look: what they
 /// ask has several steps, and not each is news.
 const HEARD_NS: u64 = 50_000_000;

@@ -49,6 +49,7 @@ pub(crate) fn get_up(word: &AtomicU32) {
 
 /// The producer's step after it has filled slots: how the consumer must be woken, if it must. Of several who ask, one
 /// is told.
+#[inline]
 pub(crate) fn rouse(word: &AtomicU32) -> Option<Sleep> {
     // SeqCst: pairs with the fence in `lie_down`.
     fence(Ordering::SeqCst);

@@ -93,6 +93,7 @@ impl DaemonBell {
     }
 
     /// After responses were pushed: wakes the client if it sleeps. Never blocks. Returns whether it had to.
+    #[inline]
     pub fn ring(&self) -> bool {
         let word = self.mapping.client_asleep();
         match asleep::rouse(word) {
@@ -154,6 +155,7 @@ impl ClientBell {
     }
 
     /// After requests were pushed: wakes the daemon if it sleeps. Returns whether it had to.
+    #[inline]
     pub fn ring(&self) -> Result<bool, Error> {
         if asleep::rouse(self.mapping.daemon_asleep()).is_none() {
             return Ok(false);

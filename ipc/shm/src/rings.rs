@@ -117,14 +117,17 @@ impl Mapping {
         self.slots
     }
 
+    #[inline]
     pub(crate) fn daemon_asleep(&self) -> &AtomicU32 {
         self.word(layout::DAEMON_ASLEEP_OFFSET)
     }
 
+    #[inline]
     pub(crate) fn client_asleep(&self) -> &AtomicU32 {
         self.word(layout::CLIENT_ASLEEP_OFFSET)
     }
 
+    #[inline]
     fn word(&self, offset: usize) -> &AtomicU32 {
         debug_assert!(offset.is_multiple_of(layout::LINE_BYTES));
         let word = self.segment.at(offset).cast::<AtomicU32>();

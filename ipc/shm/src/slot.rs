@@ -54,11 +54,13 @@ impl Slot {
 
     /// The turn. Acquire, as everything follows from it: a consumer that sees "full" (the Release in `fill`) sees the
     /// words; a producer that sees "free" (the Release in `free`) comes after the consumer's reading.
+    #[inline]
     pub(crate) fn turn(&self) -> u32 {
         self.turn.load(Ordering::Acquire)
     }
 
     /// Writes the words and then the turn that says so.
+    #[inline]
     pub(crate) fn fill(&self, words: Words, turn: u32) {
         self.head.store(words.head, Ordering::Relaxed);
         for (slot, word) in self.body.iter().zip(words.body) {
@@ -69,6 +71,7 @@ impl Slot {
     }
 
     /// Copies the words out.
+    #[inline]
     pub(crate) fn words(&self) -> Words {
         Words {
             head: self.head.load(Ordering::Relaxed),
@@ -77,6 +80,7 @@ impl Slot {
     }
 
     /// Gives the slot back to the producer.
+    #[inline]
     pub(crate) fn free(&self, turn: u32) {
         // Release: pairs with the producer's load in `turn`.
         self.turn.store(turn, Ordering::Release);

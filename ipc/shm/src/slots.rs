@@ -41,6 +41,7 @@ mod mapped {
             self.count
         }
 
+        #[inline]
         pub(crate) fn get(&self, index: u32) -> &Slot {
             debug_assert!(index < self.count);
             // The mask costs nothing and keeps the access inside whatever the caller computed.

@@ -11,6 +11,7 @@ mod inputs;
 mod kills;
 mod lifecycle;
 mod local;
+mod local_beside;
 mod local_faults;
 mod local_greetings;
 mod local_models;

@@ -2,8 +2,9 @@
 //!
 //! A look is a timer and three or four calls of the kernel: some eight microseconds, which whoever polls for somebody on
 //! this core makes that one wait. So what a core hears through is also on a list that the kernel keeps (`epoll`), and
-//! asking whether the list is empty is one call that returns at once. New connections the executor sees by itself. What comes from other threads of the process, or
-//! is due at a time, is not on it: whoever waits for that says so by a [`Probe`].
+//! asking whether the list is empty is one call that returns at once. New connections the executor sees by itself. What
+//! comes from other threads of the process, or is due at a time, is not on the list: whoever waits for that says so by a
+//! [`Probe`].
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsRawFd, RawFd};
@@ -44,9 +45,11 @@ fn register(list: &mut Option<(Poll, Events)>, fd: RawFd) -> std::io::Result<()>
         *list = Some((Poll::new()?, Events::with_capacity(EVENTS_MAX)));
     }
     match list {
-        Some((poll, _)) => poll
-            .registry()
-            .register(&mut SourceFd(&fd), Token(0), Interest::READABLE),
+        Some((poll, _)) => poll.registry().register(
+            &mut SourceFd(&fd),
+            Token(0),
+            Interest::READABLE | Interest::WRITABLE,
+        ),
         None => Ok(()),
     }
 }
