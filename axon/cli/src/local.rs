@@ -33,11 +33,11 @@ pub(crate) fn infer(socket: &Path, id: &str, inputs: &Map<String, Value>, terms:
             {
                 room *= limits::ROOM_FACTOR;
             }
-            // What it grants is the daemon's to say; less than was asked is all there is.
+            // The daemon says no to more than one client may have.
             mlos_client::Error::Protocol(_)
                 if error.kind() == Status::Overloaded && granted >= arena_bytes =>
             {
-                arena_bytes = granted.saturating_mul(limits::ROOM_FACTOR as u64);
+                arena_bytes = granted.saturating_mul(2);
             }
             _ => return Err(said(socket, error)),
         }
