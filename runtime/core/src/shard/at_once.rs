@@ -13,7 +13,8 @@ use mlos_plugin_host::{Call, Finished};
 use mlos_scheduler::{Class, Decision, Decisions, Event, JobId, Thread};
 use smallvec::SmallVec;
 
-use super::engine::{Ran, actions_of, plugin_error, restarted};
+use super::counts::Ran;
+use super::engine::{actions_of, plugin_error, restarted};
 use super::job::{Answerer, Job};
 use super::standing::{Asked, Held, Question};
 use super::{Input, Shard};

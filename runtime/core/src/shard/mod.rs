@@ -5,6 +5,7 @@
 //! threads speak to it by [`ShardMessage`] and by the [`lane::Report`]s of its lanes.
 
 mod at_once;
+mod counts;
 mod engine;
 mod front;
 mod job;
@@ -302,6 +303,7 @@ impl Shard {
         for job in jobs {
             self.refuse(job, engine::restarted());
         }
+        self.free_standings();
     }
 
     /// Gives queued BATCH work to an idle shard of the same node. What waits although nothing runs here waits for others

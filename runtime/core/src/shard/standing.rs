@@ -239,6 +239,24 @@ impl Shard {
         }
     }
 
+    /// Has the bindings whose requests were lost in a panic stand ready again.
+    pub fn free_standings(&self) {
+        let mut standings = self.standings.borrow_mut();
+        let mut gone = Vec::new();
+        for index in 0..standings.slots.len() {
+            let Some(standing) = &mut standings.slots[index] else {
+                continue;
+            };
+            if standing.job.take().is_some() {
+                standing.ready = None;
+                if standing.released {
+                    gone.push(standings.remove(index as u32));
+                }
+            }
+        }
+        drop(standings);
+    }
+
     /// Lets go of every graph that a binding would not get any more: it may be waiting to be unloaded. What runs lets go
     /// when it has ended.
     pub fn refresh_standings(&self) {

@@ -1,8 +1,9 @@
 //! Bound requests: checked once, asked often, answered in place.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mlos_api::{Asker, Binding, Class, Error, Kind, Outcome, Service, StandingService, Terms};
 use mlos_core::{Node, Standing};
@@ -249,5 +250,75 @@ fn what_does_not_fit_is_not_bound() {
             text.contains("needs 24 bytes") && text.contains("has 8"),
             "{text}"
         );
+    });
+}
+
+/// Panics at the first answer, and keeps the times of the others.
+#[derive(Default)]
+struct Startled {
+    panicked: Cell<bool>,
+    totals_ns: RefCell<Vec<u64>>,
+}
+
+impl Asker for Startled {
+    fn answered(&self, _: u64, outcome: &Outcome<'_>) {
+        assert!(self.panicked.replace(true), "startled");
+        outcome.result.unwrap();
+        self.totals_ns.borrow_mut().push(outcome.timing.total_ns);
+    }
+}
+
+#[test]
+fn a_binding_can_be_asked_again_after_a_panic() {
+    for mode in MODES {
+        with_engine(mode, 1, &Folders::new(), |node, folders| async move {
+            ready(&node, &folders, "test/model@1", "a 2\nb 1", json!({})).await;
+            let desk = Desk::new(1);
+            let standing = node.bind(desk.binding("test/model")).unwrap();
+            let startled = Rc::<Startled>::default();
+            let asker: Rc<dyn Asker> = startled.clone();
+            // REALTIME is answered before `ask` returns.
+            let terms = Terms {
+                class: Some(Class::Realtime),
+                ..Terms::default()
+            };
+            for start in [3.0, 4.0, 5.0] {
+                desk.write(start);
+                node.ask(&standing, terms, &asker, 0).unwrap();
+                assert_eq!(desk.factor(start), 2.0);
+            }
+            assert_eq!(startled.totals_ns.borrow().len(), 2, "one has startled it");
+        });
+    }
+}
+
+/// What is asked in one go came together; what is asked after it came when it was asked.
+#[test]
+fn what_is_asked_later_has_come_later() {
+    const PAUSE: Duration = Duration::from_millis(50);
+    with_engine(MODES[0], 1, &Folders::new(), |node, folders| async move {
+        ready(&node, &folders, "test/model@1", SLOW, json!({})).await;
+        let bound = [(); 2].map(|()| node.bind(Desk::new(1).binding("test/model")).unwrap());
+        let startled = Rc::<Startled>::default();
+        startled.panicked.set(true);
+        let asker: Rc<dyn Asker> = startled.clone();
+        let terms = Terms {
+            class: Some(Class::Realtime),
+            ..Terms::default()
+        };
+        for standing in &bound {
+            node.ask(standing, terms, &asker, 0).unwrap();
+        }
+        node.asked_all();
+        let begun = Instant::now();
+        until(|| begun.elapsed() > PAUSE).await;
+        node.ask(&bound[0], terms, &asker, 0).unwrap();
+        let totals_ns = startled.totals_ns.take();
+        let slow_ns = 500_000;
+        assert!(
+            totals_ns.iter().all(|total_ns| *total_ns >= slow_ns),
+            "{totals_ns:?}: each took its own time"
+        );
+        assert!(u128::from(totals_ns[2]) < PAUSE.as_nanos(), "{totals_ns:?}");
     });
 }
