@@ -3,6 +3,9 @@
 //! The rules themselves are beside it: who is admitted and where it is placed in `admission`, what waits in `waiting`,
 //! who is next and who overtakes whom in `pick`, with how many rows and with whom in `batch`, what to fetch in `prefetch`.
 
+use alloc::format;
+use alloc::string::String;
+
 use crate::config::{Config, Model, Preemption};
 use crate::decision::{Decision, Decisions, Why};
 use crate::job::{Class, Event, JobId, ModelIndex, Thread};
@@ -74,6 +77,12 @@ impl Policy {
     #[doc(hidden)]
     pub fn queue_all(&mut self) {
         self.queues_all = true;
+    }
+
+    /// All that decides what a thread does next, besides the queues.
+    #[doc(hidden)]
+    pub fn show_threads(&self) -> String {
+        format!("{:?} {:?}", self.threads, self.realtime)
     }
 
     /// Adds a model, or changes the settings of one. False if the index is beyond `models_max`.
