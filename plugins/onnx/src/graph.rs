@@ -123,6 +123,8 @@ pub(crate) struct Model<'a> {
     pub outputs: HashSet<&'a str>,
     /// `TensorProto` messages by name.
     pub initializers: HashMap<&'a str, &'a [u8]>,
+    /// Whether operators of ours are declared already.
+    imports_own: bool,
 }
 
 impl<'a> Model<'a> {
@@ -132,11 +134,16 @@ impl<'a> Model<'a> {
             nodes: Vec::new(),
             outputs: HashSet::new(),
             initializers: HashMap::new(),
+            imports_own: false,
         };
         for field in Fields::of(message) {
             let field = field?;
-            if field.number == model::GRAPH {
-                read.read_graph(field.bytes()?)?;
+            match field.number {
+                model::GRAPH => read.read_graph(field.bytes()?)?,
+                model::OPSET_IMPORT => {
+                    read.imports_own |= text_of(field.bytes()?, opset::DOMAIN)? == yield_op::DOMAIN;
+                }
+                _ => {}
             }
         }
         Ok(read)
@@ -171,7 +178,7 @@ impl<'a> Model<'a> {
                 out.extend_from_slice(field.raw);
             }
         }
-        if edit.imports_yield {
+        if edit.imports_own && !self.imports_own {
             let mut import = Vec::new();
             put_bytes(&mut import, opset::DOMAIN, yield_op::DOMAIN.as_bytes());
             put_number(&mut import, opset::VERSION, yield_op::OPSET);
@@ -190,8 +197,8 @@ pub(crate) struct Edit {
     pub initializers: Vec<Vec<u8>>,
     /// Initializers that nothing uses any more.
     pub dropped: HashSet<String>,
-    /// Whether a `Yield` is among the nodes.
-    pub imports_yield: bool,
+    /// Whether an operator of ours is among the nodes.
+    pub imports_own: bool,
 }
 
 fn rewritten_graph(message: &[u8], edit: &Edit) -> Result<Vec<u8>, WireError> {

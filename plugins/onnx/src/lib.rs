@@ -3,8 +3,9 @@
 //! [`OnnxPlugin`] finds the runtime's library and loads models; [`OnnxModel`] is one, and runs. On the first load a
 //! model is *prepared*: ONNX Runtime optimises it, the optimised graph is timed, and `mlos::Yield` operators are put
 //! between its nodes wherever the time since the last one passes a target, so that the host can suspend or cancel an
-//! inference there; matrix products that are many slices long are split, if the results stay the same to the bit. The result is kept in the cache folder that the host names. Inputs are read where the host has
-//! them, outputs are written where the host wants them.
+//! inference there; matrix products that are many slices long are split, if the results stay the same to the bit. The
+//! result is kept in the cache folder that the host names. Inputs are read where the host has them, outputs are written
+//! where the host wants them.
 //!
 //! A prepared model does not depend on its files any more. One that could not be prepared runs as it came, without
 //! checkpoints, and says why in the log; if its weights lie in files of their own, those must not change while it is loaded,
@@ -22,6 +23,7 @@ mod describe;
 mod dtype;
 mod error;
 mod graph;
+mod join_op;
 mod key;
 mod library;
 mod limits;

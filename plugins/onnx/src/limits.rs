@@ -63,6 +63,13 @@ pub(crate) const LONGEST_SHARE_PERCENT: u64 = 90;
 /// but never to more than this many times the target.
 pub(crate) const STRETCH_MAX: u64 = 3;
 
+/// The same for models that take inputs of other lengths, say of fewer tokens: the sample is a long one, at most
+/// others a slice is shorter, and the cost of a yield, which stays, counts for more.
+pub(crate) const ELASTIC_SHARE_PERCENT: u64 = 120;
+
+/// As [`STRETCH_MAX`], for these models.
+pub(crate) const ELASTIC_STRETCH_MAX: u64 = 4;
+
 /// A slice that has not reached the target ends early when the next node would take it beyond this many targets.
 pub(crate) const OVERFILL_MAX: u64 = 2;
 

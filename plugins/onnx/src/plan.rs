@@ -6,13 +6,15 @@
 
 use std::collections::HashMap;
 
-use mlos_smi::TensorSpec;
+use mlos_smi::{Dim, TensorSpec};
 
-use crate::graph::{Edit, Model, NodeChange, plain_node};
-use crate::limits::{LONGEST_SHARE_PERCENT, OVERFILL_MAX, STRETCH_MAX};
+use crate::graph::{Edit, Model, Node, NodeChange, plain_node};
+use crate::limits::{
+    ELASTIC_SHARE_PERCENT, ELASTIC_STRETCH_MAX, LONGEST_SHARE_PERCENT, OVERFILL_MAX, STRETCH_MAX,
+};
 use crate::timing::Timed;
 use crate::wire::WireError;
-use crate::yield_op;
+use crate::{join_op, yield_op};
 
 /// A yield to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +31,8 @@ pub(crate) struct Cut {
 
 /// Chooses the borders: the first behind `target_us`, or behind most of the longest node where that takes longer, since
 /// whoever waits may have to wait for that one anyway, and every yield costs. Before a node that would stretch the
-/// slice beyond [`OVERFILL_MAX`] targets it ends early. `order` is all nodes as they ran, `inputs` the graph's.
+/// slice beyond [`OVERFILL_MAX`] targets, or beyond that most, it ends early. `order` is all nodes as they ran, `inputs`
+/// the graph's.
 pub(crate) fn cuts<'a>(
     model: &Model<'a>,
     order: &[Timed],
@@ -38,7 +41,12 @@ pub(crate) fn cuts<'a>(
 ) -> Vec<Cut> {
     let tensors = tensors(model, order, inputs);
     let longest_us = order.iter().map(|timed| timed.time_us).max().unwrap_or(0);
-    let filled_us = (longest_us * LONGEST_SHARE_PERCENT / 100).min(target_us * STRETCH_MAX);
+    let (share_percent, stretch_max) = if inputs.iter().any(is_elastic) {
+        (ELASTIC_SHARE_PERCENT, ELASTIC_STRETCH_MAX)
+    } else {
+        (LONGEST_SHARE_PERCENT, STRETCH_MAX)
+    };
+    let filled_us = (longest_us * share_percent / 100).min(target_us * stretch_max);
     let overfull_us = filled_us.max(target_us * OVERFILL_MAX);
     let target_us = target_us.max(filled_us);
     let mut cuts = Vec::new();
@@ -46,6 +54,10 @@ pub(crate) fn cuts<'a>(
     for pair in order.windows(2) {
         let (before, behind) = (&pair[0], &pair[1]);
         slice_us += before.time_us;
+        if is_checkpoint(&model.nodes[behind.node]) {
+            slice_us = 0;
+            continue;
+        }
         let is_crumb = slice_us * 4 < target_us;
         let full = slice_us >= target_us || (slice_us + behind.time_us > overfull_us && !is_crumb);
         if !full {
@@ -57,6 +69,16 @@ pub(crate) fn cuts<'a>(
         }
     }
     cuts
+}
+
+fn is_checkpoint(node: &Node<'_>) -> bool {
+    (node.domain, node.op_type) == (yield_op::DOMAIN, join_op::NAME)
+}
+
+/// Whether it can be longer or shorter beside having more or fewer rows.
+fn is_elastic(input: &TensorSpec) -> bool {
+    let mut row = input.dims.iter().skip(1);
+    row.any(|dim| matches!(dim, Dim::Dynamic(_)))
 }
 
 /// A tensor that a yield can pass on.
@@ -136,7 +158,7 @@ pub(crate) fn with_yields(model: &Model<'_>, order: &[Timed], cuts: &[Cut]) -> R
         .map(|(number, cut)| (cut.node, (number, cut)))
         .collect();
     let mut edit = Edit {
-        imports_yield: !cuts.is_empty(),
+        imports_own: !cuts.is_empty(),
         ..Edit::default()
     };
     for timed in order {
@@ -221,12 +243,16 @@ mod tests {
 
     /// Behind which nodes the slices end, and what the yields wait for.
     fn check(times_us: [u64; 4], target_us: u64, expect: &[(usize, usize, Option<&str>)]) {
+        check_with(&[], times_us, target_us, expect);
+    }
+
+    fn check_with(dims: &[Dim], times_us: [u64; 4], target_us: u64, expect: &[(usize, usize, Option<&str>)]) {
         let message = diamond();
         let model = Model::read(&message).unwrap();
         let input = TensorSpec {
             name: "x".to_owned(),
             dtype: DType::F32,
-            dims: Vec::new(),
+            dims: dims.to_vec(),
             optional: false,
         };
         let inputs = [input];
@@ -235,7 +261,7 @@ mod tests {
             .iter()
             .map(|cut| (cut.node, cut.input, cut.after.as_deref()))
             .collect();
-        assert_eq!(found, expect, "{times_us:?} {target_us}");
+        assert_eq!(found, expect, "{dims:?} {times_us:?} {target_us}");
     }
 
     #[test]
@@ -252,6 +278,20 @@ mod tests {
         check([50, 160, 5, 5], 100, &[(1, 0, Some("a")), (2, 1, None)]);
         // A crumb is not worth a yield of its own.
         check([5, 220, 5, 5], 100, &[(2, 1, None)]);
+    }
+
+    #[test]
+    fn slices_of_models_that_take_shorter_inputs_are_longer() {
+        let rows = Dim::Dynamic(Some("batch".to_owned()));
+        let tokens = Dim::Dynamic(Some("tokens".to_owned()));
+        let times_us = [60, 60, 110, 5];
+        check_with(
+            &[rows.clone(), Dim::Fixed(8)],
+            times_us,
+            30,
+            &[(1, 0, Some("a")), (2, 1, None), (3, 0, None)],
+        );
+        check_with(&[rows, tokens], times_us, 30, &[(2, 1, None)]);
     }
 
     #[test]

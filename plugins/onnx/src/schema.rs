@@ -39,11 +39,8 @@ pub(crate) mod attribute {
     pub const G: u32 = 6;
     pub const TENSORS: u32 = 10;
     pub const GRAPHS: u32 = 11;
-    pub const TYPE: u32 = 20;
     pub const SPARSE_TENSOR: u32 = 22;
     pub const SPARSE_TENSORS: u32 = 23;
-    /// Value of `TYPE` for an integer.
-    pub const TYPE_INT: u64 = 2;
 }
 /// `TensorProto`
 pub(crate) mod tensor {

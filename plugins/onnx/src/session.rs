@@ -7,7 +7,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use crate::error::Result;
 use crate::library::Runtime;
-use crate::yield_op;
+use crate::{join_op, yield_op};
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub(crate) fn open(runtime: &Runtime, path: &Path, threads: u32, purpose: Purpos
         // A spinning pool would take the core from everybody else on it.
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
-        .with_operators(yield_op::domain()?)?;
+        .with_operators(yield_op::domain()?.add(join_op::JoinOperator)?)?;
     let mut builder = with_purpose(builder, purpose)?;
     Ok(builder.commit_from_file(path)?)
 }

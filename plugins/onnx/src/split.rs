@@ -3,7 +3,7 @@
 //! `Y = X W` becomes `Y = [X W1 | X W2 | ...]`: each element is the same sum in the same order, so the result stays the
 //! same to the bit, which the preparation checks. The price is one copy of Y, so only very long products are split.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -12,9 +12,10 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::graph::{Edit, Model, Node, NodeChange, plain_node};
 use crate::limits::{SPLIT_COLUMNS, SPLIT_PARTS_MAX, SPLIT_SLICES_MIN};
-use crate::schema::{attribute, entry, node, tensor};
+use crate::schema::{entry, tensor};
 use crate::timing::Timed;
 use crate::wire::{Fields, WireError, put_bytes, put_number};
+use crate::{join_op, yield_op};
 
 /// A product to be split.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +126,7 @@ pub(crate) fn splits(model: &Model<'_>, order: &[Timed], target_us: u64) -> Resu
 pub(crate) fn apply(model: &Model<'_>, splits: &[Split], dir: &Path) -> Result<Edit> {
     let by_node: HashMap<usize, &Split> = splits.iter().map(|split| (split.node, split)).collect();
     let mut edit = Edit {
-        dropped: HashSet::new(),
+        imports_own: !splits.is_empty(),
         ..Edit::default()
     };
     for (number, node) in model.nodes.iter().enumerate() {
@@ -149,7 +150,7 @@ fn part_name(name: &str, index: usize) -> String {
     format!("{name}/mlos/part/{index}")
 }
 
-/// The products of the parts, and their concatenation.
+/// The products of the parts, and what joins them.
 fn part_nodes(node: &Node<'_>, split: &Split) -> Result<Vec<Vec<u8>>, WireError> {
     let output = node.outputs[0];
     let mut nodes = Vec::new();
@@ -164,13 +165,13 @@ fn part_nodes(node: &Node<'_>, split: &Split) -> Result<Vec<Vec<u8>>, WireError>
         parts.push(part);
     }
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    let mut concat = plain_node(&format!("{output}/mlos/whole"), ("", "Concat"), &parts, output);
-    let mut axis = Vec::new();
-    put_bytes(&mut axis, attribute::NAME, b"axis");
-    put_number(&mut axis, attribute::I, -1_i64 as u64);
-    put_number(&mut axis, attribute::TYPE, attribute::TYPE_INT);
-    put_bytes(&mut concat, node::ATTRIBUTE, &axis);
-    nodes.push(concat);
+    let name = format!("{output}/mlos/whole");
+    nodes.push(plain_node(
+        &name,
+        (yield_op::DOMAIN, join_op::NAME),
+        &parts,
+        output,
+    ));
     Ok(nodes)
 }
 

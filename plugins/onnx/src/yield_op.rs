@@ -87,7 +87,15 @@ fn pass() -> ControlFlow<()> {
     flow
 }
 
-/// The operator set to register with each session.
+/// A checkpoint: an error, which ends the run, if it is not to go on.
+pub(crate) fn check() -> ort::Result<()> {
+    match pass() {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(ort::Error::new("cancelled at a checkpoint")),
+    }
+}
+
+/// The operators to register with each session.
 pub(crate) fn domain() -> ort::Result<OperatorDomain> {
     let domain = OperatorDomain::new(DOMAIN)?;
     NAMES.into_iter().try_fold(domain, |domain, (dtype, name)| {
@@ -140,9 +148,6 @@ struct YieldKernel;
 impl Kernel for YieldKernel {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         sys::pass_through(context)?;
-        match pass() {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(ort::Error::new("cancelled at a checkpoint")),
-        }
+        check()
     }
 }
