@@ -26,11 +26,15 @@ use serde_json::{Value, json};
 const SEED: u64 = 1;
 
 /// How often the two sessions are loaded anew, in turn the one or the other first: where weights come to lie is worth
-/// some percent either way, and the session that is loaded first has it worse. Differences are means over the loads.
-const LOADS: usize = 32;
+/// 3 % either way, several times what is measured, and the session that is loaded first has it worse. A quick run has a
+/// third.
+const LOADS: usize = 192;
 
-/// Rounds of a load; a quick run has a third.
-const ROUNDS: usize = 9;
+/// Rounds of a load.
+const ROUNDS: usize = 4;
+
+/// Calls of the short model, with and without us; a quick run has a third.
+const SHORT_ROUNDS: usize = 18_000;
 
 /// Loads of the bulk part, whose differences are larger,
 const BULK_LOADS: usize = 6;
@@ -47,8 +51,8 @@ struct Case {
 
 fn main() -> Result<()> {
     let quick = std::env::args().any(|argument| argument == "--quick");
-    let rounds = if quick { ROUNDS / 3 } else { ROUNDS };
-    let bulk_rounds = if quick { BULK_ROUNDS / 3 } else { BULK_ROUNDS };
+    let part = |rounds: usize| if quick { rounds / 3 } else { rounds };
+    let (loads, bulk_rounds) = (part(LOADS), part(BULK_ROUNDS));
     let bench = Bench::new()?;
     let single = [
         bench.single(
@@ -57,7 +61,7 @@ fn main() -> Result<()> {
                 rows: 1,
                 sequence: 0,
             },
-            rounds,
+            loads,
         )?,
         bench.single(
             &Case {
@@ -65,7 +69,7 @@ fn main() -> Result<()> {
                 rows: 1,
                 sequence: 16,
             },
-            rounds,
+            loads,
         )?,
     ];
     let bulk = [
@@ -86,7 +90,7 @@ fn main() -> Result<()> {
             bulk_rounds,
         )?,
     ];
-    let short = bench.short(rounds * 2000)?;
+    let short = bench.short(part(SHORT_ROUNDS))?;
     let report = json!({
         "figures": {
             "yield_overhead_pct": most(&single, "overhead_pct"),
@@ -95,7 +99,7 @@ fn main() -> Result<()> {
             "slice_bulk_cost_pct": most(&bulk, "cost_pct"),
             "call_extra_us": short["extra_us"],
         },
-        "n": rounds * LOADS,
+        "n": loads * ROUNDS,
         "details": { "single": single, "bulk": bulk, "short": short },
     });
     println!("{}", serde_json::to_string_pretty(&report)?);
@@ -193,12 +197,12 @@ impl Bench {
     }
 
     /// Yields, none taken, against the plain session.
-    fn single(&self, case: &Case, rounds: usize) -> Result<Value> {
+    fn single(&self, case: &Case, loads: usize) -> Result<Value> {
         let inputs = case.inputs();
         let (mut plain, mut ours) = (Runs::default(), Runs::default());
-        for load in 0..LOADS {
+        for load in 0..loads {
             let (mut session, model) = self.open(case.zoo, load)?;
-            for round in 0..=rounds {
+            for round in 0..=ROUNDS {
                 let one = run_plain(&mut session, &inputs)?;
                 let (_, other) = self.run(self.work(&model, &inputs)?, None)?;
                 // The first round warms up.
@@ -213,8 +217,8 @@ impl Bench {
             "n": plain.0.len(),
             "plain_ms": plain.median(|run| run.wall_s) * 1e3,
             "yields_ms": ours.median(|run| run.wall_s) * 1e3,
-            "overhead_pct": ours.percent_over(&plain, LOADS, |run| run.wall_s),
-            "overhead_cpu_pct": ours.percent_over(&plain, LOADS, |run| run.cpu_s),
+            "overhead_pct": ours.percent_over(&plain, loads, |run| run.wall_s),
+            "overhead_cpu_pct": ours.percent_over(&plain, loads, |run| run.cpu_s),
             "checkpoints": ours.median(|run| run.checkpoints as f64),
             "gap_max_ms": ours.median(|run| run.slice_s) * 1e3,
             "worst_ms": ours.most(|run| run.slice_s) * 1e3,
@@ -359,8 +363,8 @@ impl Runs {
         self.0.iter().map(of).fold(0.0, f64::max)
     }
 
-    /// How much more this took: the mean over the loads of the median over their rounds. What disturbs a round meets
-    /// both sides.
+    /// How much more this took: the mean of the middle half of the loads, of each the median over its rounds. What
+    /// disturbs a round meets both sides.
     fn percent_over(&self, other: &Self, loads: usize, of: impl Fn(&Run) -> f64) -> f64 {
         let ratios: Vec<f64> = self
             .0
@@ -369,8 +373,11 @@ impl Runs {
             .map(|(ours, theirs)| of(ours) / of(theirs))
             .collect();
         let loads = ratios.chunks(ratios.len().div_ceil(loads).max(1));
-        let medians: Vec<f64> = loads.map(|load| median(load.to_vec())).collect();
-        (medians.iter().sum::<f64>() / medians.len() as f64 - 1.0) * 100.0
+        let mut medians: Vec<f64> = loads.map(|load| median(load.to_vec())).collect();
+        medians.sort_by(f64::total_cmp);
+        let quarter = medians.len() / 4;
+        let middle = &medians[quarter..medians.len() - quarter];
+        (middle.iter().sum::<f64>() / middle.len() as f64 - 1.0) * 100.0
     }
 }
 
