@@ -13,7 +13,7 @@
 //!
 //! digits.input_mut::<f32>("image")?.fill(0.5);
 //! let outputs = digits.infer(&Terms::class(Class::Realtime).within(Duration::from_millis(2)))?;
-//! println!("{:?}, computed in {:?}", outputs.get::<f32>("scores")?, outputs.timing().compute);
+//! println!("{:?}, computed in {:?}", outputs.get::<f32>("logits")?, outputs.timing().compute);
 //! # Ok::<(), mlos_client::Error>(())
 //! ```
 //!
