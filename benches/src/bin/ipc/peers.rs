@@ -69,7 +69,8 @@ pub(crate) fn unix_echo(bench: &Bench, bytes: usize, time: Duration) -> Result<S
     })
 }
 
-/// The model over HTTP: the input as bytes, the output as JSON, as there is no other.
+/// The model over HTTP: the input as bytes, the output as JSON, as there is no other. Its length is not that of the
+/// tensor: a float takes two bytes here, as all are 0, and more otherwise.
 pub(crate) fn http(
     bench: &Bench,
     daemon: &Daemon,

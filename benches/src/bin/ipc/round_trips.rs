@@ -18,8 +18,6 @@ use crate::{Bench, Measured, POLLING, drawing, floor, join, noop_file, peers, tu
 const SIZES: [usize; 4] = [64, 4 << 10, 600 << 10, 16 << 20];
 const SMALL: usize = SIZES[0];
 const LARGE: usize = SIZES[3];
-/// HTTP answers in JSON, whose length is no longer that of the tensor. It shows what it shows at the smaller sizes.
-const HTTP_BYTES_MAX: usize = 600 << 10;
 const NOOP: &str = "mlos no-op";
 const BARE: &str = "mlos no-op by hand";
 const ICEORYX2: &str = "iceoryx2";
@@ -126,11 +124,9 @@ fn subjects<'a>(bench: &'a Bench, daemon: &'a Daemon) -> Vec<Subject<'a>> {
                 bare(bench, daemon, bytes, time)
             }));
         }
-        if bytes <= HTTP_BYTES_MAX {
-            subjects.push(Subject::new("mlos HTTP", bytes, move |time| {
-                peers::http(bench, daemon, &id(bytes), bytes, time)
-            }));
-        }
+        subjects.push(Subject::new("mlos HTTP", bytes, move |time| {
+            peers::http(bench, daemon, &id(bytes), bytes, time)
+        }));
     }
     subjects
 }
