@@ -3,12 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mlos_api::{Asker, Binding, Class, Error, Kind, Outcome, Service, StandingService, Terms};
 use mlos_core::{Node, Standing, clock};
 use mlos_tensor_mem::{DType, Region, Segment, SegmentOptions, Shape, Tensor};
 use serde_json::json;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use crate::support::{COLUMNS, Folders, MODES, model, ready, register, state, total, until, with_engine};
 
@@ -288,6 +291,61 @@ fn a_binding_can_be_asked_again_after_a_panic() {
                 assert_eq!(desk.factor(start), 2.0);
             }
             assert_eq!(startled.totals_ns.borrow().len(), 2, "one has startled it");
+        });
+    }
+}
+
+/// Panics when the engine has decided so often. A plugin cannot make it panic: what it would unwind through is C.
+struct Tripwire(AtomicU32);
+
+impl Subscriber for Tripwire {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "mlos_core::shard::engine"
+    }
+
+    fn event(&self, _: &Event<'_>) {
+        assert_ne!(self.0.fetch_sub(1, Ordering::Relaxed), 1, "tripped");
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn who_asks_while_the_engine_panics_is_told_once() {
+    for mode in MODES {
+        with_engine(mode, 1, &Folders::new(), move |node, folders| async move {
+            ready(&node, &folders, "test/model@1", SLOW, json!({})).await;
+            let desks = [Desk::new(1), Desk::new(1)];
+            let [standing, busy] = desks
+                .each_ref()
+                .map(|desk| node.bind(desk.binding("test/model")).unwrap());
+            let answers = Rc::<Answers>::default();
+            // At its arrival, when nothing has run; and at its end.
+            for decision in [1, 2] {
+                ask(&node, &busy, &answers, 0, Class::Batch).unwrap();
+                tracing::subscriber::with_default(Tripwire(AtomicU32::new(decision)), || {
+                    ask(&node, &standing, &answers, 1, Class::Realtime).unwrap();
+                });
+                let mut told = answers.0.take();
+                told.sort_by_key(|(number, _)| *number);
+                assert_eq!(told.len(), 2, "{mode:?}, decision {decision}: {told:?}");
+                for (number, (told, answer)) in (0..).zip(told) {
+                    let error = answer.unwrap_err();
+                    assert_eq!((told, error.kind()), (number, Kind::Internal), "{error}");
+                    assert!(error.to_string().contains("restarted"), "{error}");
+                }
+            }
+            desks[0].write(3.0);
+            ask(&node, &standing, &answers, 2, Class::Realtime).unwrap();
+            answers.only().await.unwrap();
+            assert_eq!(desks[0].factor(3.0), 2.0);
         });
     }
 }
