@@ -238,6 +238,13 @@ impl Event {
     }
 }
 
+impl Drop for Event {
+    fn drop(&mut self) {
+        // Whoever raises the counter has it open as well, perhaps for longer.
+        news::forget(&self.0);
+    }
+}
+
 /// A connection, as hyper wants it.
 #[derive(Debug)]
 pub struct Io(TcpStream<Preallocated>);

@@ -29,7 +29,8 @@ thread_local! {
     static PROBES: RefCell<Vec<Probe>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Puts a descriptor on this core's list. It is off the list when it is closed.
+/// Puts a descriptor on this core's list. It is off the list when it is closed, if nobody else holds the same open file;
+/// else by [`forget`].
 pub(super) fn listen_to(source: &impl AsRawFd) {
     let fd = source.as_raw_fd();
     if let Err(reason) = LIST.with_borrow_mut(|list| register(list, fd)) {
@@ -40,11 +41,22 @@ pub(super) fn listen_to(source: &impl AsRawFd) {
     }
 }
 
+/// Takes a descriptor off the list.
+pub(super) fn forget(source: &impl AsRawFd) {
+    // While the thread ends the list may be gone. What was refused is not on it.
+    let _ = LIST.try_with(|list| match &*list.borrow() {
+        Some((poll, _)) => poll.registry().deregister(&mut SourceFd(&source.as_raw_fd())),
+        None => Ok(()),
+    });
+}
+
 fn register(list: &mut Option<(Poll, Events)>, fd: RawFd) -> std::io::Result<()> {
     if list.is_none() {
         *list = Some((Poll::new()?, Events::with_capacity(EVENTS_MAX)));
     }
     match list {
+        // Writable too, though nobody waits for that: what came may have been taken in by a read that the executor has
+        // before the question is put, and then the descriptor is not readable any more. It still can be written to.
         Some((poll, _)) => poll.registry().register(
             &mut SourceFd(&fd),
             Token(0),
@@ -62,13 +74,85 @@ pub fn ask_also(probe: Probe) {
 /// Whether a look at this time would find something; now and then it would not. What was found once is not found again.
 #[must_use]
 pub fn are_there(now_ns: u64) -> bool {
-    let listed = LIST.with_borrow_mut(|list| {
-        let Some((poll, events)) = list else { return false };
-        // An interrupted call has found nothing out.
-        poll.poll(events, Some(Duration::ZERO)).is_err() || !events.is_empty()
-    });
-    listed
+    are_listed()
         || glommio::is_wanted()
         || IS_DEAF.get()
         || PROBES.with_borrow(|probes| probes.iter().any(|probe| probe(now_ns)))
+}
+
+fn are_listed() -> bool {
+    LIST.with_borrow_mut(|list| {
+        let Some((poll, events)) = list else { return false };
+        // An interrupted call has found nothing out.
+        poll.poll(events, Some(Duration::ZERO)).is_err() || !events.is_empty()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// What is listened to, and who speaks.
+    fn pair() -> (UnixStream, UnixStream) {
+        let (hears, speaks) = UnixStream::pair().unwrap();
+        listen_to(&hears);
+        (hears, speaks)
+    }
+
+    /// Asks until there is nothing, as what has just been put on the list is news, too.
+    fn settle() {
+        let questions = (0..100).take_while(|_| are_listed()).count();
+        assert!(questions < 100, "the same news again and again");
+    }
+
+    #[test]
+    fn what_comes_is_news_once() {
+        assert!(!are_listed(), "nothing is listened to");
+        let (mut hears, mut speaks) = pair();
+        settle();
+        for taken_in_before_the_question in [false, true] {
+            speaks.write_all(b"x").unwrap();
+            if taken_in_before_the_question {
+                hears.read_exact(&mut [0; 1]).unwrap();
+            }
+            assert!(are_listed(), "taken in: {taken_in_before_the_question}");
+            assert!(!are_listed(), "it has been told");
+            if !taken_in_before_the_question {
+                hears.read_exact(&mut [0; 1]).unwrap();
+                settle();
+            }
+        }
+        drop(speaks);
+        assert!(are_listed(), "the other end is gone");
+    }
+
+    #[test]
+    fn of_many_that_have_come_all_are_told() {
+        let mut pairs: Vec<_> = (0..3 * EVENTS_MAX).map(|_| pair()).collect();
+        settle();
+        for (_, speaks) in &mut pairs {
+            speaks.write_all(b"x").unwrap();
+        }
+        assert!((0..3).all(|_| are_listed()));
+        assert!(!are_listed());
+    }
+
+    /// As the bell of a client that was let go of, and holds on to it.
+    #[test]
+    fn what_is_forgotten_is_not_heard_though_somebody_else_has_it_open() {
+        for is_forgotten in [false, true] {
+            let (hears, mut speaks) = pair();
+            settle();
+            let _elsewhere = hears.try_clone().unwrap();
+            if is_forgotten {
+                forget(&hears);
+            }
+            drop(hears);
+            speaks.write_all(b"x").unwrap();
+            assert_eq!(are_listed(), !is_forgotten);
+        }
+    }
 }
