@@ -50,8 +50,8 @@ pub struct Finished {
     pub longest_slice_ns: u64,
     /// Checkpoints reached.
     pub checkpoints: u64,
-    /// When the plugin returned, by the monotonic clock: who wants to know the time now need not look again. 0 if it was
-    /// never called.
+    /// When it was over and the outputs lay where they shall be, by the monotonic clock: who wants to know the time now
+    /// need not look again. 0 if the plugin was never called.
     pub ended_ns: u64,
 }
 

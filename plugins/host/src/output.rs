@@ -247,6 +247,11 @@ impl Output {
         }
     }
 
+    /// Whether [`settle`](Self::settle) will copy it to where it shall be.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.given.is_some() && matches!(self.memory, Some(Memory::Loan(_)))
+    }
+
     /// All rows are written: brings them to where they shall be. The error says what is wrong with them.
     ///
     /// # Safety

@@ -7,7 +7,7 @@ use crate::gate::{Checkpoint, Gate, Verdict};
 use crate::input::Views;
 use crate::limits::STACKS_IDLE_MAX;
 use crate::model::Model;
-use crate::output::{Demand, Part};
+use crate::output::{Demand, Output, Part};
 use crate::work::{Parts, Work};
 use corosensei::Yielder;
 use mlos_smi::{Status, abi};
@@ -244,6 +244,8 @@ impl State {
         let job = self.job();
         let mut work = job.work.take().expect("the work is there until the call ends");
         work.model().end();
+        // Seldom, and it may take longer than the plugin did: then the time of its return is not the end.
+        let is_copied = work.parts().outputs.iter().any(Output::is_elsewhere);
         let result = self.judge(code, &work).and_then(|()| {
             // SAFETY: judged: the plugin returned SMI_OK and has asked for all that is wanted.
             unsafe { work.complete(job.part.as_ref()) }
@@ -254,7 +256,11 @@ impl State {
             compute_ns: self.times.compute_ns.get(),
             longest_slice_ns: self.times.longest_slice_ns.get(),
             checkpoints: self.times.checkpoints.get(),
-            ended_ns: self.times.mark_ns.get(),
+            ended_ns: if is_copied {
+                now_ns()
+            } else {
+                self.times.mark_ns.get()
+            },
         }
     }
 

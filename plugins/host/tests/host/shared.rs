@@ -292,6 +292,37 @@ fn a_work_is_run_again_on_what_lies_there_now() {
     assert_eq!(pool.stats().loans, 0, "nothing came from the pool");
 }
 
+/// Copying 32 MiB takes a millisecond or more, and until then the client has nothing.
+#[test]
+fn a_call_ends_when_its_outputs_are_where_they_shall_be() {
+    const BYTES: usize = 32 << 20;
+    let (arena, pool) = (Arena::new(), pool());
+    let large = Arc::new(Segment::create(BYTES, &SegmentOptions::default()).unwrap());
+    let elements = BYTES / size_of::<i64>();
+    let model = noop(&format!("input x f32 2\noutput y i64 {elements}\nfill nothing\n"));
+    let given = [Some(Region::new(&large, 0, BYTES).unwrap())];
+    let input = arena.tensor(0, DType::F32, &[2], 8);
+    let work = Work::new(&model, vec![input], Outputs::Into(&given)).unwrap();
+    let begun_ns = monotonic_ns();
+    let finished = Call::run_whole(work, &pool);
+    let now_ns = monotonic_ns();
+    finished.result.unwrap();
+    assert!((begun_ns..=now_ns).contains(&finished.ended_ns));
+    let outside_ns = finished.ended_ns - begun_ns - finished.compute_ns;
+    assert!(outside_ns > 200_000, "{outside_ns} ns, with the copy");
+}
+
+fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is ours to write.
+    let code = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    assert_eq!(code, 0);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// What a work knows of its outputs from one run is its own: another over the same memory has other shapes, or no room.
 #[test]
 fn works_of_different_sizes_share_the_memory_for_their_outputs() {
