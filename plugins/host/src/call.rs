@@ -68,7 +68,7 @@ impl Call {
     }
 
     /// Runs all that is left of `work` to its end, without a gate: what [`start`](Self::start) and
-    /// [`resume`](Self::resume) do with one that is [`Open`](crate::Open), for less. Nothing is ever suspended, so the
+    /// [`resume`](Self::resume) do with one that is [`Open`], for less. Nothing is ever suspended, so the
     /// plugin needs no stack of its own: it runs on that of this thread, where there is as much room on it as plugins
     /// are promised.
     pub fn run_whole(work: Work, pool: &Pool) -> Finished {
