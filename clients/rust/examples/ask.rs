@@ -24,7 +24,8 @@ fn ask(client: &Client, model: &str) -> Result<(), Error> {
     let model = client.open(model)?;
     // Laid out in shared memory and checked, once.
     let mut request = model.request().bind()?;
-    if model.inputs()[0].dtype == DType::F32 {
+    let first = model.inputs().first();
+    if first.is_some_and(|input| input.dtype == DType::F32) {
         for (at, x) in request.input_at_mut::<f32>(0)?.iter_mut().enumerate() {
             *x = (at + 1) as f32;
         }
