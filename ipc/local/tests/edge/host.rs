@@ -3,9 +3,11 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mlos_local::{Config, Control, Limits};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -14,10 +16,20 @@ use tempfile::TempDir;
 
 use crate::engine::{Engine, Seen};
 
-#[derive(Clone)]
-struct Host {
-    start: Instant,
+/// What a core that polls is told, and when it looks. Time goes on by a tick whenever it is asked for.
+#[derive(Default)]
+pub struct Watch {
+    pub has_news: bool,
+    pub is_heard: bool,
+    /// When it has looked, in ticks.
+    pub looks: Mutex<Vec<u64>>,
+    pub ticks: AtomicU64,
 }
+
+pub const TICK_NS: u64 = 10_000;
+
+#[derive(Clone)]
+struct Host(Arc<Watch>);
 
 impl mlos_local::Host for Host {
     type Bell = OwnedFd;
@@ -42,6 +54,7 @@ impl mlos_local::Host for Host {
     }
 
     async fn look(&self) {
+        self.0.looks.lock().unwrap().push(self.0.ticks.load(SeqCst));
         tokio::task::yield_now().await;
     }
 
@@ -53,19 +66,18 @@ impl mlos_local::Host for Host {
         false
     }
 
-    /// Whoever cannot tell looks.
     fn has_news(&self, _: u64) -> bool {
-        true
+        self.0.has_news
     }
 
     fn announce(&self, _: impl Fn() -> bool + 'static) {}
 
     fn heard_ns(&self) -> u64 {
-        0
+        u64::from(self.0.is_heard) * self.0.ticks.load(SeqCst) * TICK_NS
     }
 
     fn now_ns(&self) -> u64 {
-        self.start.elapsed().as_nanos() as u64
+        (self.0.ticks.fetch_add(1, SeqCst) + 1) * TICK_NS
     }
 }
 
@@ -80,10 +92,19 @@ pub struct Edge {
 
 impl Edge {
     pub fn start(limits: Limits) -> Self {
+        Self::serve(limits, Duration::ZERO, Arc::default())
+    }
+
+    /// One that polls the rings for a thousand seconds, of its own time, after the last request.
+    pub fn polling(watch: Arc<Watch>) -> Self {
+        Self::serve(Limits::default(), Duration::from_secs(1000), watch)
+    }
+
+    fn serve(limits: Limits, poll: Duration, watch: Arc<Watch>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = Config {
             path: folder.path().join("mlosd.sock"),
-            poll: Duration::ZERO,
+            poll,
             users: Vec::new(),
             limits,
         };
@@ -94,10 +115,8 @@ impl Edge {
         let core = std::thread::spawn(move || {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = runtime.enable_all().build().unwrap();
-            let host = Host {
-                start: Instant::now(),
-            };
-            let serving = async move { mlos_local::serve(Engine::new(engine), host, config, orders).await };
+            let serving =
+                async move { mlos_local::serve(Engine::new(engine), Host(watch), config, orders).await };
             tokio::task::LocalSet::new().block_on(&runtime, serving);
         });
         Self {

@@ -8,4 +8,5 @@ mod engine;
 mod host;
 mod limits;
 mod order;
+mod polling;
 mod requests;
