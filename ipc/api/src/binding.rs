@@ -72,7 +72,7 @@ pub trait StandingService: Service {
     fn ask(&self, bound: &Self::Bound, terms: Terms, asker: &Rc<dyn Asker>, number: u64)
     -> Result<(), Error>;
 
-    /// Nothing more is asked for now. What was asked since the last time came together, and may share a look at the clock.
+    /// Ends a burst of [`ask`](Self::ask)s. Those of one burst came together, and may share a look at the clock.
     fn asked_all(&self);
 
     /// Cancels what is being asked, if it is. `asker` is told when it has ended.

@@ -146,7 +146,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Nothing more is asked for now: what is asked next has come later.
+    /// Ends a burst: what is asked next has come later, and the time is read anew for it.
     pub fn asked_all(&self) {
         self.fresh_ns.set(0);
     }
