@@ -22,7 +22,7 @@ pub(crate) const WEIGHTS_FILE: &str = "weights.bin";
 const FACTS_FILE: &str = "facts";
 
 /// Changes whenever entries of an earlier version of this plugin must not be used.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// Times of a run of some rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,6 +40,18 @@ impl<'a> Node<'a> {
 
     /// An integer attribute; 0 if it is not there.
     pub fn integer(&self, name: &str) -> Result<u64, WireError> {
+        Ok(self.numbers(name, attribute::I)?.first().copied().unwrap_or(0))
+    }
+
+    /// An attribute of integers; none if it is not there.
+    pub fn integers(&self, name: &str) -> Result<Vec<i64>, WireError> {
+        let values = self.numbers(name, attribute::INTS)?;
+        Ok(values.into_iter().map(|value| value as i64).collect())
+    }
+
+    /// The values in field `number` of an attribute.
+    fn numbers(&self, name: &str, number: u32) -> Result<Vec<u64>, WireError> {
+        let mut values = Vec::new();
         for field in Fields::of(self.message) {
             let field = field?;
             if field.number != node::ATTRIBUTE || text_of(field.bytes()?, attribute::NAME)? != name {
@@ -47,12 +59,12 @@ impl<'a> Node<'a> {
             }
             for part in Fields::of(field.bytes()?) {
                 let part = part?;
-                if part.number == attribute::I {
-                    return part.varint();
+                if part.number == number {
+                    values.extend(part.varints()?);
                 }
             }
         }
-        Ok(0)
+        Ok(values)
     }
 
     /// Whether graphs are among its attributes: branches and loop bodies.
@@ -250,4 +262,15 @@ pub(crate) fn plain_node(
     put_bytes(&mut message, node::OP_TYPE, op_type.as_bytes());
     put_bytes(&mut message, node::DOMAIN, domain.as_bytes());
     message
+}
+
+/// Appends an attribute of integers to a node.
+pub(crate) fn put_integers(message: &mut Vec<u8>, name: &str, values: &[i64]) {
+    let mut part = Vec::new();
+    put_bytes(&mut part, attribute::NAME, name.as_bytes());
+    for value in values {
+        put_number(&mut part, attribute::INTS, *value as u64);
+    }
+    put_number(&mut part, attribute::TYPE, attribute::TYPE_INTS);
+    put_bytes(message, node::ATTRIBUTE, &part);
 }

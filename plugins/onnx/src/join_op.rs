@@ -6,8 +6,9 @@
 use ort::operator::{
     ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput, ShapeInferenceContext,
 };
-use ort::value::{Shape, TensorElementType, ValueType};
+use ort::value::{TensorElementType, ValueType};
 
+use crate::sys::{Floats, Shape, compute_floats};
 use crate::yield_op;
 
 /// Name of the operator in a graph.
@@ -43,7 +44,8 @@ impl Operator for JoinOperator {
             return Ok(());
         };
         if let ValueType::Tensor { shape, .. } = &mut whole {
-            *shape = with_columns(shape, columns);
+            let rows = shape.len().saturating_sub(1);
+            *shape = shape[..rows].iter().copied().chain([columns]).collect();
         }
         context.set_output(0, &whole)
     }
@@ -57,46 +59,27 @@ fn columns_of(part: &ValueType) -> Option<i64> {
         .filter(|columns| *columns >= 0)
 }
 
-fn with_columns(shape: &[i64], columns: i64) -> Shape {
-    let rows = shape.len().saturating_sub(1);
-    shape[..rows].iter().copied().chain([columns]).collect()
-}
-
 pub(crate) struct JoinKernel;
 
 impl Kernel for JoinKernel {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         yield_op::check()?;
-        let parts = (0..context.num_inputs()?)
-            .map(|index| {
-                context
-                    .input(index)?
-                    .ok_or_else(|| ort::Error::new("Join lacks a part"))
-            })
-            .collect::<ort::Result<Vec<_>>>()?;
-        let parts = parts
-            .iter()
-            .map(|part| part.try_extract_tensor::<f32>())
-            .collect::<ort::Result<Vec<_>>>()?;
-        let widths: Vec<usize> = parts
-            .iter()
-            .map(|(shape, _)| shape.last().map_or(0, |columns| *columns as usize))
-            .collect();
-        let whole: usize = widths.iter().sum();
-        let shape = parts
-            .first()
-            .map(|(shape, _)| with_columns(shape, whole as i64))
-            .unwrap_or_default();
-        let mut output = context
-            .output(0, shape)?
-            .ok_or_else(|| ort::Error::new("Join has an output"))?;
-        let (_, joined) = output.try_extract_tensor_mut::<f32>()?;
-        let mut start = 0;
-        for ((_, part), width) in parts.iter().zip(widths).filter(|(_, width)| *width > 0) {
-            let rows = joined.chunks_exact_mut(whole).zip(part.chunks_exact(width));
-            rows.for_each(|(row, part)| row[start..start + width].copy_from_slice(part));
-            start += width;
-        }
-        Ok(())
+        compute_floats(context, |parts, output| {
+            let width_of = |part: &Floats<'_>| part.shape.last().copied().unwrap_or(0);
+            let whole = parts.iter().map(width_of).sum();
+            let rows = parts[0].shape.len().saturating_sub(1);
+            let shape: Shape = parts[0].shape[..rows].iter().copied().chain([whole]).collect();
+            let joined = output.make(&shape)?;
+            let mut start = 0;
+            for part in parts.iter().filter(|part| !part.data.is_empty()) {
+                let width = width_of(part) as usize;
+                let rows = joined
+                    .chunks_exact_mut(whole as usize)
+                    .zip(part.data.chunks_exact(width));
+                rows.for_each(|(row, part)| row[start..start + width].copy_from_slice(part));
+                start += width;
+            }
+            Ok(())
+        })
     }
 }

@@ -12,6 +12,7 @@ use crate::graph::{Edit, Model, Node, NodeChange, plain_node};
 use crate::limits::{
     ELASTIC_SHARE_PERCENT, ELASTIC_STRETCH_MAX, LONGEST_SHARE_PERCENT, OVERFILL_MAX, STRETCH_MAX,
 };
+use crate::rearrange_op::Order;
 use crate::timing::Timed;
 use crate::wire::WireError;
 use crate::{join_op, yield_op};
@@ -31,8 +32,8 @@ pub(crate) struct Cut {
 
 /// Chooses the borders: the first behind `target_us`, or behind most of the longest node where that takes longer, since
 /// whoever waits may have to wait for that one anyway, and every yield costs. Before a node that would stretch the
-/// slice beyond [`OVERFILL_MAX`] targets, or beyond that most, it ends early. Before a join it ends without a yield, as a
-/// join is a checkpoint itself. `order` is all nodes as they ran, `inputs` the graph's.
+/// slice beyond [`OVERFILL_MAX`] targets, or beyond that most, it ends early. Before a join or a
+/// rearrangement it ends without a yield, as these are checkpoints themselves. `order` is all nodes as they ran, `inputs` the graph's.
 pub(crate) fn cuts<'a>(
     model: &Model<'a>,
     order: &[Timed],
@@ -72,7 +73,8 @@ pub(crate) fn cuts<'a>(
 }
 
 fn is_checkpoint(node: &Node<'_>) -> bool {
-    (node.domain, node.op_type) == (yield_op::DOMAIN, join_op::NAME)
+    let rearranges = || Order::ALL.iter().any(|order| order.operator() == node.op_type);
+    node.domain == yield_op::DOMAIN && (node.op_type == join_op::NAME || rearranges())
 }
 
 /// Whether it can be longer or shorter beside having more or fewer rows.

@@ -19,6 +19,7 @@ use crate::limits::{
 };
 use crate::options::LoadOptions;
 use crate::plan;
+use crate::rearrange;
 use crate::sample::{Sample, Sizes, inputs};
 use crate::session::{Purpose, open};
 use crate::shapes::OutputShape;
@@ -38,16 +39,16 @@ pub(crate) struct Job<'a> {
 impl Job<'_> {
     /// Fills a folder of the cache with the prepared model.
     pub fn prepare(&self, cache: &Path, key: &str) -> Result<Entry> {
-        match self.attempt(cache, key, Splitting::LongProducts)? {
+        match self.attempt(cache, key, Rewriting::ForCheckpoints)? {
             Some(entry) => Ok(entry),
-            None => self.attempt(cache, key, Splitting::Nothing)?.ok_or_else(|| {
-                Error::Runtime("a graph that was not split cannot differ from itself".to_owned())
+            None => self.attempt(cache, key, Rewriting::Nothing)?.ok_or_else(|| {
+                Error::Runtime("a graph that was not rewritten cannot differ from itself".to_owned())
             }),
         }
     }
 
-    /// `None` if splitting changed the results: then the weights are rearranged and all begins anew.
-    fn attempt(&self, cache: &Path, key: &str, splitting: Splitting) -> Result<Option<Entry>> {
+    /// `None` if the rewriting changed the results: weights may be rearranged by then, so all begins anew.
+    fn attempt(&self, cache: &Path, key: &str, rewriting: Rewriting) -> Result<Option<Entry>> {
         let draft = Draft::new(cache)?;
         let optimised = draft.dir.join("optimised.onnx");
         self.optimise(&optimised)?;
@@ -77,22 +78,41 @@ impl Job<'_> {
                     .map(Some);
             }
         };
-        let splits = match splitting {
-            Splitting::LongProducts if self.options.yields => {
-                split::splits(&model, &timing.order, self.options.slice_target_us)?
-            }
-            _ => Vec::new(),
-        };
-        if splits.is_empty() {
+        let Some(bytes) = self.rewritten(&model, &timing, rewriting, &draft.dir)? else {
             return self.finish(draft, key, &model, &timing).map(Some);
-        }
-        let bytes = model.rewritten(&split::apply(&model, &splits, &draft.dir)?)?;
+        };
         let model = Model::read(&bytes)?;
-        let parted = self.time(&model, &draft.dir)?;
-        if parted.answer != timing.answer {
+        let rewritten = self.time(&model, &draft.dir)?;
+        if rewritten.answer != timing.answer {
             return Ok(None);
         }
-        self.finish(draft, key, &model, &parted).map(Some)
+        self.finish(draft, key, &model, &rewritten).map(Some)
+    }
+
+    /// The graph with its long products split and its pairs made one; `None` if nothing of it was to be done.
+    fn rewritten(
+        &self,
+        model: &Model<'_>,
+        timing: &Timing,
+        rewriting: Rewriting,
+        dir: &Path,
+    ) -> Result<Option<Vec<u8>>> {
+        if rewriting == Rewriting::Nothing || !self.wants_checkpoints(timing) {
+            return Ok(None);
+        }
+        let splits = split::splits(model, &timing.order, self.options.slice_target_us)?;
+        let pairs = rearrange::pairs(model, &timing.order)?;
+        if splits.is_empty() && pairs.is_empty() {
+            return Ok(None);
+        }
+        let bytes = model.rewritten(&split::apply(model, &splits, dir)?)?;
+        let model = Model::read(&bytes)?;
+        Ok(Some(model.rewritten(&rearrange::apply(&model, &pairs)?)?))
+    }
+
+    fn wants_checkpoints(&self, timing: &Timing) -> bool {
+        let total_us: u64 = timing.order.iter().map(|timed| timed.time_us).sum();
+        self.options.yields && total_us > self.options.slice_target_us
     }
 
     fn finish(&self, draft: Draft, key: &str, model: &Model<'_>, timing: &Timing) -> Result<Entry> {
@@ -164,8 +184,7 @@ impl Job<'_> {
 
     fn edit(&self, model: &Model<'_>, timing: &Timing) -> Result<Edit> {
         let order = &timing.order;
-        let total_us: u64 = order.iter().map(|timed| timed.time_us).sum();
-        let cuts = if self.options.yields && total_us > self.options.slice_target_us {
+        let cuts = if self.wants_checkpoints(timing) {
             plan::cuts(
                 model,
                 order,
@@ -235,10 +254,10 @@ impl Job<'_> {
 /// Warm and timed runs, and the one for the shapes.
 const RUNS_PER_ROW: u64 = (crate::limits::WARM_RUNS + crate::limits::PROFILE_RUNS + 1) as u64;
 
-/// Whether long products are split.
+/// Whether the graph is rewritten so that it has checkpoints where they cost least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Splitting {
-    LongProducts,
+enum Rewriting {
+    ForCheckpoints,
     Nothing,
 }
 

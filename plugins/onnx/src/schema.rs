@@ -37,8 +37,12 @@ pub(crate) mod attribute {
     pub const I: u32 = 3;
     pub const T: u32 = 5;
     pub const G: u32 = 6;
+    pub const INTS: u32 = 8;
     pub const TENSORS: u32 = 10;
     pub const GRAPHS: u32 = 11;
+    pub const TYPE: u32 = 20;
+    /// Value of `TYPE` for integers.
+    pub const TYPE_INTS: u64 = 7;
     pub const SPARSE_TENSOR: u32 = 22;
     pub const SPARSE_TENSORS: u32 = 23;
 }
@@ -46,6 +50,7 @@ pub(crate) mod attribute {
 pub(crate) mod tensor {
     pub const DIMS: u32 = 1;
     pub const DATA_TYPE: u32 = 2;
+    pub const INT64_DATA: u32 = 7;
     pub const NAME: u32 = 8;
     pub const RAW_DATA: u32 = 9;
     pub const EXTERNAL_DATA: u32 = 13;
@@ -54,6 +59,8 @@ pub(crate) mod tensor {
     pub const LOCATION_EXTERNAL: u64 = 1;
     /// Value of `DATA_TYPE` for 32-bit floats.
     pub const TYPE_FLOAT: u64 = 1;
+    /// The same for 64-bit integers.
+    pub const TYPE_INT64: u64 = 7;
 }
 /// `StringStringEntryProto`
 pub(crate) mod entry {

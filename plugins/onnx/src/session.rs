@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
+use ort::operator::OperatorDomain;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use crate::error::Result;
+use crate::join_op::JoinOperator;
 use crate::library::Runtime;
-use crate::{join_op, yield_op};
+use crate::rearrange_op::{Order, RearrangeOperator};
+use crate::yield_op;
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy)]
@@ -34,9 +37,17 @@ pub(crate) fn open(runtime: &Runtime, path: &Path, threads: u32, purpose: Purpos
         // A spinning pool would take the core from everybody else on it.
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
-        .with_operators(yield_op::domain()?.add(join_op::JoinOperator)?)?;
+        .with_operators(operators()?)?;
     let mut builder = with_purpose(builder, purpose)?;
     Ok(builder.commit_from_file(path)?)
+}
+
+/// The operators of ours, for each session anew.
+fn operators() -> ort::Result<OperatorDomain> {
+    let domain = yield_op::domain()?.add(JoinOperator)?;
+    Order::ALL
+        .into_iter()
+        .try_fold(domain, |domain, order| domain.add(RearrangeOperator(order)))
 }
 
 fn with_purpose(builder: SessionBuilder, purpose: Purpose<'_>) -> Result<SessionBuilder> {

@@ -273,6 +273,81 @@ impl<'v> Ports<'v> {
     }
 }
 
+/// A tensor of floats that an operator reads.
+pub(crate) struct Floats<'c> {
+    pub shape: &'c [i64],
+    pub data: &'c [f32],
+}
+
+/// The output of an operator, before it is made.
+pub(crate) struct Output<'c>(&'c ComputeContext);
+
+impl<'c> Output<'c> {
+    /// Makes it, a tensor of floats. Its content is anything.
+    pub fn make(self, shape: &[i64]) -> ort::Result<&'c mut [f32]> {
+        let context = self.0.ptr().cast_mut();
+        let mut output = ptr::null_mut();
+        // SAFETY: the context is live during compute; `shape` is borrowed for the call.
+        check(unsafe {
+            (api().KernelContext_GetOutput)(context, 0, shape.as_ptr(), shape.len(), &mut output)
+        })?;
+        // SAFETY: outputs live as long as the context.
+        let len = unsafe { float_count(output) }?;
+        if len == 0 {
+            return Ok(&mut []);
+        }
+        let data = data_of(output)?.cast::<f32>();
+        // SAFETY: a tensor of floats has its data there, aligned and as long as the context. Only `compute_floats` makes an
+        // `Output`, one for each computation, and `make` consumes it, so nobody else has them.
+        Ok(unsafe { std::slice::from_raw_parts_mut(data, len) })
+    }
+}
+
+/// Computes an operator of floats, all inputs and its one output: by the plain calls, as an operator that only moves a
+/// few thousand of them takes no longer than a more careful description of its inputs.
+pub(crate) fn compute_floats<'c>(
+    context: &'c ComputeContext,
+    compute: impl FnOnce(&[Floats<'c>], Output<'c>) -> ort::Result<()>,
+) -> ort::Result<()> {
+    let mut inputs: SmallVec<[Floats<'c>; 4]> = SmallVec::new();
+    for index in 0..context.num_inputs()? {
+        let mut input = ptr::null();
+        // SAFETY: the context is live during compute, and has so many inputs.
+        check(unsafe { (api().KernelContext_GetInput)(context.ptr().cast_mut(), index, &mut input) })?;
+        // SAFETY: inputs live as long as the context.
+        let len = unsafe { float_count(input) }?;
+        // SAFETY: as above.
+        let (_, shape) = unsafe { description(input) }?;
+        let data = match len {
+            0 => &[],
+            // SAFETY: a tensor of floats has its data there, aligned and as long as the context; nobody writes to an input.
+            len => unsafe { std::slice::from_raw_parts(data_of(input.cast_mut())?.cast(), len) },
+        };
+        inputs.push(Floats { shape, data });
+    }
+    if inputs.is_empty() {
+        return Err(ort::Error::new("the operator needs an input"));
+    }
+    compute(&inputs, Output(context))
+}
+
+/// How many floats a tensor holds; an error for other tensors and for none.
+///
+/// # Safety
+/// `value` must be null or a live tensor.
+unsafe fn float_count(value: *const OrtValue) -> ort::Result<usize> {
+    if value.is_null() {
+        return Err(ort::Error::new("the operator lacks a tensor"));
+    }
+    // SAFETY: by this function's contract.
+    match unsafe { description(value) }? {
+        (ElementType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, shape) => {
+            Ok(shape.iter().map(|size| *size as usize).product())
+        }
+        _ => Err(ort::Error::new("the operator takes floats only")),
+    }
+}
+
 /// Passes the first input of an operator through as its output; copies only if ONNX Runtime gave other memory.
 pub(crate) fn pass_through(context: &ComputeContext) -> ort::Result<()> {
     let context = context.ptr().cast_mut();

@@ -9,4 +9,5 @@ mod dtypes;
 mod files;
 mod host;
 mod models;
+mod rearrange;
 mod split;
