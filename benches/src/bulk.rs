@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use core_affinity::CoreId;
 use std::sync::Arc;
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
 
 use crate::client::{Connection, Request};
 
 /// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The clients give way to the urgent client on their processor.
-const NICE: i32 = 19;
 
 /// What to send, and with how many clients.
 #[derive(Debug, Clone)]
@@ -131,11 +133,10 @@ impl Drop for Bulk {
 
 fn serve(load: &Load, mut connection: Connection, answers: &Sender<Result<Instant>>, stop: &AtomicBool) {
     core_affinity::set_for_current(CoreId { id: load.cpu });
-    // On Linux a nice value belongs to the thread that sets it.
-    let _ = rustix::process::setpriority_process(None, NICE);
+    give_way();
     loop {
         let answer = connection
-            .call(&load.request)
+            .call_in_parts(&load.request)
             .and_then(|answer| answer.success().map(drop));
         if stop.load(Ordering::Relaxed) {
             return;
@@ -145,4 +146,11 @@ fn serve(load: &Load, mut connection: Connection, answers: &Sender<Result<Instan
             return;
         }
     }
+}
+
+/// Makes this thread give way to the urgent client on its processor, at once: by a nice value alone it would keep the
+/// processor for some milliseconds first. If it is refused, the figures show it.
+fn give_way() {
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
 }

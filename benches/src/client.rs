@@ -12,6 +12,8 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes that one read asks for at least.
 const READ_BYTES: usize = 64 << 10;
+/// Bytes of a large request that are sent at a time.
+const PART_BYTES: usize = 64 << 10;
 
 /// A request, as it goes over the wire.
 #[derive(Debug, Clone)]
@@ -127,6 +129,22 @@ impl Connection {
     /// Where the connection breaks.
     pub fn call(&mut self, request: &Request) -> Result<Answer> {
         self.send(request)?;
+        self.wait()
+    }
+
+    /// The same for a large request, which is sent in parts: a kernel that does not preempt itself keeps everybody else
+    /// on this processor waiting while it copies, for a socket's buffer of some megabytes longer than a short inference.
+    ///
+    /// # Errors
+    /// Where the connection breaks.
+    pub fn call_in_parts(&mut self, request: &Request) -> Result<Answer> {
+        for part in request.0.chunks(PART_BYTES) {
+            (&self.stream).write_all(part)?;
+        }
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<Answer> {
         loop {
             if let Some(answer) = self.receive()? {
                 return Ok(answer);

@@ -29,7 +29,6 @@ mod library;
 mod limits;
 mod model;
 mod options;
-mod pages;
 mod plan;
 mod plugin;
 mod prepare;

@@ -42,10 +42,6 @@ pub(crate) const THREADS_MAX_DEFAULT: u32 = 64;
 /// Inputs and outputs that a call keeps on the stack.
 pub(crate) const PORTS_INLINE: usize = 8;
 
-/// Blocks of `malloc` from this size on have a mapping of their own: below it weights would hardly fill a huge page, and
-/// what is taken in every run is rarely above it.
-pub(crate) const OWN_MAPPING_BYTES_MIN: i32 = 1 << 20;
-
 /// Bytes hashed at a time.
 pub(crate) const HASH_BUFFER_BYTES: usize = 1 << 20;
 

@@ -1,13 +1,18 @@
 //! How strong a thread is against the others of its core.
 //!
-//! No privilege is needed to make a thread weaker. The front keeps the default policy; a lane is weaker the less
-//! urgent its class is, so that the kernel hands the core to the front within microseconds of its waking.
+//! No privilege is needed to make a thread weaker. The front keeps the default policy, and is preferred where that is
+//! permitted; a lane is weaker the less urgent its class is, so that the kernel hands the core to the front within
+//! microseconds of its waking.
 
 use rustix::process::setpriority_process;
 use thread_priority::{
     NormalThreadSchedulePolicy as Policy, ThreadPriority, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
 };
+use tracing::debug;
+
+/// Ten times the weight of other programs.
+const FRONT_NICE: i32 = -10;
 
 /// A scheduling policy and a nice value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +49,15 @@ pub fn weaken_current_thread(strength: Strength) -> Strength {
         strength
     } else {
         renice(19)
+    }
+}
+
+/// Prefers the calling thread to others of its core, where the process may: with CAP_SYS_NICE, or a limit on nice values
+/// that permits it. However weak a lane is, it is due a tick of the kernel (4 ms) for every second or so that the front
+/// has run, and then the front waits though it could run; so preferred, it does a tenth as often.
+pub fn prefer_current_thread() {
+    if renice(FRONT_NICE) != Strength::Nice(FRONT_NICE) {
+        debug!("a front may not be preferred: grant CAP_SYS_NICE, or a limit on nice values of {FRONT_NICE}");
     }
 }
 

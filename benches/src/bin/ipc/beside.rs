@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use core_affinity::CoreId;
+use mlos_benches::bulk::Rate;
 use mlos_benches::daemon::Daemon;
 use mlos_benches::histogram::{Samples, round};
 use mlos_benches::models;
@@ -48,10 +49,10 @@ pub(crate) fn realtime(bench: &Bench) -> Result<Measured> {
             let measured = turns_beside_bulk(bench, &daemon, &answered, number);
             stop.store(true, Ordering::Relaxed);
             bulk.join().expect("the bulk client does not panic")?;
-            let (rate_alone, rate_beside, samples) = measured?;
-            bulk_alone.push(rate_alone);
-            bulk_beside.push(rate_beside);
-            beside.extend(&samples);
+            let turns = measured?;
+            bulk_alone.extend(turns.alone);
+            bulk_beside.extend(turns.beside);
+            beside.extend(&turns.samples);
             anyhow::Ok(())
         })?;
     }
@@ -63,9 +64,13 @@ pub(crate) fn realtime(bench: &Bench) -> Result<Measured> {
         ])
     );
     let extra_us = per_mille_us(&beside, 990.0) - per_mille_us(&alone, 990.0);
-    let sum = |rates: &[f64]| rates.iter().sum::<f64>();
-    let kept_pct = sum(&bulk_beside) / sum(&bulk_alone) * 100.0;
-    let rounded = |rates: &[f64]| rates.iter().copied().map(round).collect::<Vec<_>>();
+    let kept_pct = mean(&bulk_beside) / mean(&bulk_alone) * 100.0;
+    let rounded = |rates: &[Rate]| {
+        rates
+            .iter()
+            .map(|rate| round(rate.per_second()))
+            .collect::<Vec<_>>()
+    };
     let details = json!({
         "alone": summary(&alone),
         "beside": summary(&beside),
@@ -80,33 +85,52 @@ fn time(bench: &Bench) -> Duration {
     Duration::from_secs(if bench.setting.quick { 5 } else { 10 })
 }
 
-/// Bulk work alone, then with the urgent client: rows per second of both, and what the urgent client saw.
+/// What the turns of a round gave.
+#[derive(Default)]
+struct Turns {
+    alone: Vec<Rate>,
+    beside: Vec<Rate>,
+    /// What the urgent client saw.
+    samples: Samples,
+}
+
+/// Bulk work alone, with the urgent client, with it, and alone: a machine that becomes slower or faster meanwhile does so
+/// for both.
 fn turns_beside_bulk(
     bench: &Bench,
     daemon: &Daemon,
     answered: &Receiver<Instant>,
     seed: u64,
-) -> Result<(f64, f64, Samples)> {
+) -> Result<Turns> {
     for _ in 0..2 {
         answered
             .recv_timeout(PATIENCE)
             .context("bulk work is not answered")?;
     }
-    let alone = bench.setting.quiet.turn(&[daemon.id()], || {
-        answered.try_iter().for_each(drop);
-        std::thread::sleep(time(bench));
-        rate(answered)
-    })?;
-    let (beside, samples) = bench.setting.quiet.turn(&[daemon.id()], || {
-        answered.try_iter().for_each(drop);
-        let samples = urgent(bench, daemon, seed)?;
-        Ok((rate(answered)?, samples))
-    })?;
-    Ok((alone, beside, samples))
+    let mut turns = Turns::default();
+    for has_urgent in [false, true, true, false] {
+        let (rate, samples) = bench.setting.quiet.turn(&[daemon.id()], || {
+            answered.try_iter().for_each(drop);
+            if has_urgent {
+                let samples = urgent(bench, daemon, seed)?;
+                return Ok((rate(answered)?, Some(samples)));
+            }
+            std::thread::sleep(time(bench));
+            Ok((rate(answered)?, None))
+        })?;
+        match samples {
+            Some(samples) => {
+                turns.beside.push(rate);
+                turns.samples.extend(&samples);
+            }
+            None => turns.alone.push(rate),
+        }
+    }
+    Ok(turns)
 }
 
-/// Rows per second, from one answer to another, as they come in lumps.
-fn rate(answered: &Receiver<Instant>) -> Result<f64> {
+/// What was answered from one answer to another, as they come in lumps.
+fn rate(answered: &Receiver<Instant>) -> Result<Rate> {
     let times: Vec<Instant> = answered.try_iter().collect();
     let (Some(first), Some(last)) = (times.first(), times.last()) else {
         bail!("no bulk work was answered");
@@ -114,8 +138,17 @@ fn rate(answered: &Receiver<Instant>) -> Result<f64> {
     if times.len() < 2 {
         bail!("the time was too short for two answers to bulk work");
     }
-    let rows = BULK_ROWS as f64 * (times.len() - 1) as f64;
-    Ok(rows / last.duration_since(*first).as_secs_f64())
+    Ok(Rate {
+        rows: BULK_ROWS * (times.len() as u64 - 1),
+        time: last.duration_since(*first),
+    })
+}
+
+/// Rows per second over all turns.
+fn mean(rates: &[Rate]) -> f64 {
+    let rows: u64 = rates.iter().map(|rate| rate.rows).sum();
+    let time: Duration = rates.iter().map(|rate| rate.time).sum();
+    rows as f64 / time.as_secs_f64()
 }
 
 /// Batches without end, until told, each asked again as soon as it is answered. The client sleeps meanwhile.

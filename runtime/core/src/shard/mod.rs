@@ -41,6 +41,7 @@ use crate::config::{EngineConfig, PreemptionMode};
 use crate::metrics::ShardCounters;
 use crate::registry::{Graph, Snapshot};
 use crate::topology::Cpu;
+use crate::weaken::prefer_current_thread;
 use crate::{clock, executor};
 
 /// What other threads tell a shard.
@@ -201,6 +202,8 @@ impl Shard {
         };
         executor::spawn(async move { supervise("shard", inbox, inbox_of).await });
         if shard.mode == PreemptionMode::Lanes {
+            // Only with lanes: else bulk work runs on this very thread.
+            prefer_current_thread();
             executor::spawn(listen(shard.clone(), bell));
         } else {
             executor::spawn_bulk(front::serve(shard.clone()));
