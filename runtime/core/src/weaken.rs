@@ -54,11 +54,15 @@ pub fn weaken_current_thread(strength: Strength) -> Strength {
 
 /// Prefers the calling thread to others of its core, where the process may: with CAP_SYS_NICE, or a limit on nice values
 /// that permits it. However weak a lane is, it is due a tick of the kernel (4 ms) for every second or so that the front
-/// has run, and then the front waits though it could run; so preferred, it does a tenth as often.
-pub fn prefer_current_thread() {
-    if renice(FRONT_NICE) != Strength::Nice(FRONT_NICE) {
-        debug!("a front may not be preferred: grant CAP_SYS_NICE, or a limit on nice values of {FRONT_NICE}");
+/// has run, and then the front waits though it could run; so preferred, it does a tenth as often. Returns the
+/// nice value that holds now.
+#[must_use]
+pub fn prefer_current_thread() -> i32 {
+    if setpriority_process(None, FRONT_NICE).is_ok() {
+        return FRONT_NICE;
     }
+    debug!("a front may not be preferred: grant CAP_SYS_NICE, or a limit on nice values of {FRONT_NICE}");
+    0
 }
 
 /// On Linux a nice value belongs to the thread that sets it, not to its process.
@@ -80,6 +84,24 @@ fn become_policy(policy: Policy) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_is_preferred_or_stays_as_it_was() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let held = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| (nice(), prefer_current_thread(), nice()));
+            thread.join().expect("the thread does not panic")
+        });
+        let (before, told, after) = held;
+        assert_eq!(
+            (told, after),
+            if after == before {
+                (0, before)
+            } else {
+                (FRONT_NICE, FRONT_NICE)
+            }
+        );
+    }
 
     #[test]
     fn a_thread_can_be_weakened_without_privilege() {

@@ -130,18 +130,26 @@ pub(crate) struct Lane {
     pub strength: Strength,
 }
 
-/// How strong the lane of a class is against the front, which has the default policy.
-const fn strength_of(class: Class) -> Strength {
+/// How strong the lane of a class is against the front, which has the default policy and this nice value. What the
+/// kernel owes the weaker lanes comes out of the time of HIGH, too: the stronger that is against them, the better.
+const fn strength_of(class: Class, front_nice: i32) -> Strength {
     match class {
-        Class::Realtime | Class::High => Strength::Nice(10),
+        Class::Realtime | Class::High => Strength::Nice(front_nice + 10),
         Class::Normal => Strength::Batch,
         Class::Batch => Strength::Idle,
     }
 }
 
 impl Lane {
-    /// Starts the lane of a class on a processor. It rings `bell` when it has something to report.
-    pub fn start(cpu: usize, class: Class, pool: Pool, bell: Arc<AtomicWaker>) -> Result<Self, Error> {
+    /// Starts the lane of a class on a processor whose front has this nice value. It rings `bell` when it has something
+    /// to report.
+    pub fn start(
+        (cpu, front_nice): (usize, i32),
+        class: Class,
+        pool: Pool,
+        bell: Arc<AtomicWaker>,
+    ) -> Result<Self, Error> {
+        let wanted = strength_of(class, front_nice);
         let (commands, inbox) = RingBuffer::new(limits::LANE_COMMANDS_MAX);
         let (outbox, reports) = RingBuffer::new(limits::LANE_REPORTS_MAX);
         let (granted_tx, granted_rx) = bounded(1);
@@ -159,7 +167,7 @@ impl Lane {
                 if !core_affinity::set_for_current(CoreId { id: cpu }) {
                     warn!(cpu, "a lane could not be pinned to its core");
                 }
-                let _ = granted_tx.send(weaken_current_thread(strength_of(class)));
+                let _ = granted_tx.send(weaken_current_thread(wanted));
                 let worker = Worker {
                     thread,
                     pool,
@@ -176,7 +184,7 @@ impl Lane {
         let strength = granted_rx
             .recv()
             .map_err(|_| fault(std::io::Error::other("its thread ended")))?;
-        if strength != strength_of(class) {
+        if strength != wanted {
             warn!(
                 lane = name,
                 held = strength.name(),

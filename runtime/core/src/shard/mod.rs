@@ -155,7 +155,9 @@ impl Shard {
         let bell = Arc::new(AtomicWaker::new());
         let lanes = if config.preemption == PreemptionMode::Lanes {
             let classes = [Class::High, Class::Normal, Class::Batch];
-            let start = |class| lane::Lane::start(cpu.index, class, pool.clone(), bell.clone());
+            // Only with lanes: else bulk work runs on this very thread.
+            let place = (cpu.index, prefer_current_thread());
+            let start = |class| lane::Lane::start(place, class, pool.clone(), bell.clone());
             classes.into_iter().map(start).collect::<Result<Vec<_>, _>>()?
         } else {
             Vec::new()
@@ -202,8 +204,6 @@ impl Shard {
         };
         executor::spawn(async move { supervise("shard", inbox, inbox_of).await });
         if shard.mode == PreemptionMode::Lanes {
-            // Only with lanes: else bulk work runs on this very thread.
-            prefer_current_thread();
             executor::spawn(listen(shard.clone(), bell));
         } else {
             executor::spawn_bulk(front::serve(shard.clone()));
