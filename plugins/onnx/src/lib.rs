@@ -29,6 +29,7 @@ mod library;
 mod limits;
 mod model;
 mod options;
+mod pages;
 mod plan;
 mod plugin;
 mod prepare;

@@ -7,6 +7,7 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 
 use crate::error::{Error, Result};
+use crate::pages;
 
 /// The variable that names the library when the configuration does not.
 pub const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
@@ -49,6 +50,7 @@ pub(crate) fn open(configured: Option<&Path>) -> Result<Runtime> {
         path: library.clone(),
         reason,
     };
+    pages::map_large_blocks();
     let builder = ort::init_from(&library).map_err(|error| unusable(error.to_string()))?;
     let environment = builder
         .with_name("mlos")

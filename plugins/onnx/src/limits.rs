@@ -42,6 +42,10 @@ pub(crate) const THREADS_MAX_DEFAULT: u32 = 64;
 /// Inputs and outputs that a call keeps on the stack.
 pub(crate) const PORTS_INLINE: usize = 8;
 
+/// Blocks of `malloc` from this size on have a mapping of their own: packed weights mostly do, and what every run takes
+/// anew rarely does.
+pub(crate) const OWN_MAPPING_BYTES_MIN: i32 = 1 << 20;
+
 /// Bytes hashed at a time.
 pub(crate) const HASH_BUFFER_BYTES: usize = 1 << 20;
 
