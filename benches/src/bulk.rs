@@ -54,6 +54,32 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// Of requests of so many rows that were answered at these times.
+    ///
+    /// # Errors
+    /// Where there are fewer than two.
+    pub fn between(answered: &[Instant], rows: u64) -> Result<Self> {
+        let (Some(first), Some(last)) = (answered.first(), answered.last()) else {
+            bail!("no bulk work was answered");
+        };
+        if answered.len() < 2 {
+            bail!("the time was too short for two answers to bulk work");
+        }
+        Ok(Self {
+            rows: rows * (answered.len() as u64 - 1),
+            time: last.duration_since(*first),
+        })
+    }
+
+    /// Of several stretches together.
+    #[must_use]
+    pub fn together(rates: &[Self]) -> Self {
+        Self {
+            rows: rates.iter().map(|rate| rate.rows).sum(),
+            time: rates.iter().map(|rate| rate.time).sum(),
+        }
+    }
+
     /// Rows a second.
     #[must_use]
     pub fn per_second(&self) -> f64 {
@@ -98,16 +124,7 @@ impl Bulk {
     /// Where a connection broke, an answer was no success, or there were fewer than two.
     pub fn rate(&self) -> Result<Rate> {
         let times = self.answered.try_iter().collect::<Result<Vec<Instant>>>()?;
-        let (Some(first), Some(last)) = (times.first(), times.last()) else {
-            bail!("no bulk work was answered");
-        };
-        if times.len() < 2 {
-            bail!("the time was too short for two answers to bulk work");
-        }
-        Ok(Rate {
-            rows: u64::from(self.rows) * (times.len() as u64 - 1),
-            time: last.duration_since(*first),
-        })
+        Rate::between(&times, u64::from(self.rows))
     }
 
     /// Forgets what was answered so far.

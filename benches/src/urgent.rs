@@ -145,12 +145,7 @@ impl Compared {
     /// the urgent requests take, which is measured in the turns without bulk work.
     #[must_use]
     pub fn bulk_kept_pct(&self, rate_hz: f64) -> f64 {
-        let per_second = |rates: &[Rate]| {
-            let (rows, time) = rates.iter().fold((0, 0.0), |(rows, time), rate| {
-                (rows + rate.rows, time + rate.time.as_secs_f64())
-            });
-            rows as f64 / time
-        };
+        let per_second = |rates: &[Rate]| Rate::together(rates).per_second();
         let taken = self.cpu_s_per_request() * rate_hz;
         per_second(&self.bulk_beside) / (per_second(&self.bulk_alone) * (1.0 - taken)) * 100.0
     }

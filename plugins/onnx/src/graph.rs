@@ -179,6 +179,25 @@ impl<'a> Model<'a> {
         Ok(())
     }
 
+    /// Whether nodes hold graphs. These see tensors by name, without naming them as inputs.
+    pub fn has_graphs_within(&self) -> Result<bool, WireError> {
+        for node in &self.nodes {
+            if node.has_graphs()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// How often each tensor is an input of a node.
+    pub fn uses(&self) -> HashMap<&'a str, usize> {
+        let mut uses = HashMap::new();
+        for name in self.nodes.iter().flat_map(|node| &node.inputs) {
+            *uses.entry(*name).or_default() += 1;
+        }
+        uses
+    }
+
     /// The model with its nodes replaced and initializers added or taken away, everything else verbatim.
     pub fn rewritten(&self, edit: &Edit) -> Result<Vec<u8>, WireError> {
         let mut out = Vec::with_capacity(self.message.len() + 4096);

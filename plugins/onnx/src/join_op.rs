@@ -44,8 +44,7 @@ impl Operator for JoinOperator {
             return Ok(());
         };
         if let ValueType::Tensor { shape, .. } = &mut whole {
-            let rows = shape.len().saturating_sub(1);
-            *shape = shape[..rows].iter().copied().chain([columns]).collect();
+            *shape = with_columns(shape, columns);
         }
         context.set_output(0, &whole)
     }
@@ -59,6 +58,11 @@ fn columns_of(part: &ValueType) -> Option<i64> {
         .filter(|columns| *columns >= 0)
 }
 
+fn with_columns<S: FromIterator<i64>>(shape: &[i64], columns: i64) -> S {
+    let rows = shape.len().saturating_sub(1);
+    shape[..rows].iter().copied().chain([columns]).collect()
+}
+
 pub(crate) struct JoinKernel;
 
 impl Kernel for JoinKernel {
@@ -67,9 +71,7 @@ impl Kernel for JoinKernel {
         compute_floats(context, |parts, output| {
             let width_of = |part: &Floats<'_>| part.shape.last().copied().unwrap_or(0);
             let whole = parts.iter().map(width_of).sum();
-            let rows = parts[0].shape.len().saturating_sub(1);
-            let shape: Shape = parts[0].shape[..rows].iter().copied().chain([whole]).collect();
-            let joined = output.make(&shape)?;
+            let joined = output.make(&with_columns::<Shape>(parts[0].shape, whole))?;
             let mut start = 0;
             for part in parts.iter().filter(|part| !part.data.is_empty()) {
                 let width = width_of(part) as usize;

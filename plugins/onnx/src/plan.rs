@@ -33,7 +33,8 @@ pub(crate) struct Cut {
 /// Chooses the borders: the first behind `target_us`, or behind most of the longest node where that takes longer, since
 /// whoever waits may have to wait for that one anyway, and every yield costs. Before a node that would stretch the
 /// slice beyond [`OVERFILL_MAX`] targets, or beyond that most, it ends early. Before a join or a
-/// rearrangement it ends without a yield, as these are checkpoints themselves. `order` is all nodes as they ran, `inputs` the graph's.
+/// rearrangement it ends without a yield, as these are checkpoints themselves. `order` is all nodes as they ran, `inputs`
+/// the graph's.
 pub(crate) fn cuts<'a>(
     model: &Model<'a>,
     order: &[Timed],

@@ -26,11 +26,8 @@ pub(crate) struct Pair {
 
 /// The pairs whose tensors are floats that nobody sees in between, and whose last axis stays where it is.
 pub(crate) fn pairs(model: &Model<'_>, order: &[Timed]) -> Result<Vec<Pair>, WireError> {
-    // Graphs within nodes see tensors by name, without naming them as inputs.
-    for node in &model.nodes {
-        if node.has_graphs()? {
-            return Ok(Vec::new());
-        }
+    if model.has_graphs_within()? {
+        return Ok(Vec::new());
     }
     let makes_floats = |timed: &&Timed| timed.outputs[..] == [Some(DType::F32)];
     let floats: HashMap<&str, &Node<'_>> = order
@@ -39,10 +36,7 @@ pub(crate) fn pairs(model: &Model<'_>, order: &[Timed]) -> Result<Vec<Pair>, Wir
         .map(|timed| &model.nodes[timed.node])
         .filter_map(|node| Some((*node.outputs.first()?, node)))
         .collect();
-    let mut uses: HashMap<&str, usize> = HashMap::new();
-    for name in model.nodes.iter().flat_map(|node| &node.inputs) {
-        *uses.entry(name).or_default() += 1;
-    }
+    let uses = model.uses();
     let mut taken: HashSet<&str> = HashSet::new();
     let mut pairs = Vec::new();
     for second in &model.nodes {

@@ -66,16 +66,10 @@ impl Split {
 
 /// Products with constant weights that take several slices of `target_us`.
 pub(crate) fn splits(model: &Model<'_>, order: &[Timed], target_us: u64) -> Result<Vec<Split>, WireError> {
-    // Graphs within nodes see the weights by name, without naming them as inputs.
-    for node in &model.nodes {
-        if node.has_graphs()? {
-            return Ok(Vec::new());
-        }
+    if model.has_graphs_within()? {
+        return Ok(Vec::new());
     }
-    let mut uses: HashMap<&str, usize> = HashMap::new();
-    for name in model.nodes.iter().flat_map(|node| &node.inputs) {
-        *uses.entry(name).or_default() += 1;
-    }
+    let uses = model.uses();
     let mut splits = Vec::new();
     for timed in order
         .iter()

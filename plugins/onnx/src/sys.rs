@@ -292,7 +292,7 @@ impl<'c> Output<'c> {
             (api().KernelContext_GetOutput)(context, 0, shape.as_ptr(), shape.len(), &mut output)
         })?;
         // SAFETY: outputs live as long as the context.
-        let len = unsafe { float_count(output) }?;
+        let (_, len) = unsafe { floats(output) }?;
         if len == 0 {
             return Ok(&mut []);
         }
@@ -315,9 +315,7 @@ pub(crate) fn compute_floats<'c>(
         // SAFETY: the context is live during compute, and has so many inputs.
         check(unsafe { (api().KernelContext_GetInput)(context.ptr().cast_mut(), index, &mut input) })?;
         // SAFETY: inputs live as long as the context.
-        let len = unsafe { float_count(input) }?;
-        // SAFETY: as above.
-        let (_, shape) = unsafe { description(input) }?;
+        let (shape, len) = unsafe { floats(input) }?;
         let data = match len {
             0 => &[],
             // SAFETY: a tensor of floats has its data there, aligned and as long as the context; nobody writes to an input.
@@ -331,18 +329,18 @@ pub(crate) fn compute_floats<'c>(
     compute(&inputs, Output(context))
 }
 
-/// How many floats a tensor holds; an error for other tensors and for none.
+/// Shape of a tensor of floats, and how many it holds; an error for other tensors and for none.
 ///
 /// # Safety
-/// `value` must be null or a live tensor.
-unsafe fn float_count(value: *const OrtValue) -> ort::Result<usize> {
+/// `value` must be null or a live tensor for all of `'v`.
+unsafe fn floats<'v>(value: *const OrtValue) -> ort::Result<(&'v [i64], usize)> {
     if value.is_null() {
         return Err(ort::Error::new("the operator lacks a tensor"));
     }
     // SAFETY: by this function's contract.
     match unsafe { description(value) }? {
         (ElementType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, shape) => {
-            Ok(shape.iter().map(|size| *size as usize).product())
+            Ok((shape, shape.iter().map(|size| *size as usize).product()))
         }
         _ => Err(ort::Error::new("the operator takes floats only")),
     }

@@ -41,14 +41,14 @@ impl Strength {
 #[must_use]
 pub fn weaken_current_thread(strength: Strength) -> Strength {
     let policy = match strength {
-        Strength::Nice(nice) => return renice(nice),
+        Strength::Nice(nice) => return Strength::Nice(renice(nice)),
         Strength::Batch => Policy::Batch,
         Strength::Idle => Policy::Idle,
     };
     if become_policy(policy) {
         strength
     } else {
-        renice(19)
+        Strength::Nice(renice(19))
     }
 }
 
@@ -58,20 +58,20 @@ pub fn weaken_current_thread(strength: Strength) -> Strength {
 /// nice value that holds now.
 #[must_use]
 pub fn prefer_current_thread() -> i32 {
-    if setpriority_process(None, FRONT_NICE).is_ok() {
-        return FRONT_NICE;
+    let nice = renice(FRONT_NICE);
+    if nice != FRONT_NICE {
+        debug!("a front may not be preferred: grant CAP_SYS_NICE, or a limit on nice values of {FRONT_NICE}");
     }
-    debug!("a front may not be preferred: grant CAP_SYS_NICE, or a limit on nice values of {FRONT_NICE}");
-    0
+    nice
 }
 
 /// On Linux a nice value belongs to the thread that sets it, not to its process.
-fn renice(nice: i32) -> Strength {
-    Strength::Nice(if setpriority_process(None, nice).is_ok() {
+fn renice(nice: i32) -> i32 {
+    if setpriority_process(None, nice).is_ok() {
         nice
     } else {
         0
-    })
+    }
 }
 
 /// The answer is what the kernel says afterwards: the call may fail on the nice value after it has set the policy.

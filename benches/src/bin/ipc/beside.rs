@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use core_affinity::CoreId;
 use mlos_benches::bulk::Rate;
 use mlos_benches::daemon::Daemon;
@@ -64,7 +64,8 @@ pub(crate) fn realtime(bench: &Bench) -> Result<Measured> {
         ])
     );
     let extra_us = per_mille_us(&beside, 990.0) - per_mille_us(&alone, 990.0);
-    let kept_pct = mean(&bulk_beside) / mean(&bulk_alone) * 100.0;
+    let per_second = |rates: &[Rate]| Rate::together(rates).per_second();
+    let kept_pct = per_second(&bulk_beside) / per_second(&bulk_alone) * 100.0;
     let rounded = |rates: &[Rate]| {
         rates
             .iter()
@@ -131,24 +132,7 @@ fn turns_beside_bulk(
 
 /// What was answered from one answer to another, as they come in lumps.
 fn rate(answered: &Receiver<Instant>) -> Result<Rate> {
-    let times: Vec<Instant> = answered.try_iter().collect();
-    let (Some(first), Some(last)) = (times.first(), times.last()) else {
-        bail!("no bulk work was answered");
-    };
-    if times.len() < 2 {
-        bail!("the time was too short for two answers to bulk work");
-    }
-    Ok(Rate {
-        rows: BULK_ROWS * (times.len() as u64 - 1),
-        time: last.duration_since(*first),
-    })
-}
-
-/// Rows per second over all turns.
-fn mean(rates: &[Rate]) -> f64 {
-    let rows: u64 = rates.iter().map(|rate| rate.rows).sum();
-    let time: Duration = rates.iter().map(|rate| rate.time).sum();
-    rows as f64 / time.as_secs_f64()
+    Rate::between(&answered.try_iter().collect::<Vec<_>>(), BULK_ROWS)
 }
 
 /// Batches without end, until told, each asked again as soon as it is answered. The client sleeps meanwhile.
